@@ -1,0 +1,116 @@
+#include "kv_engine.h"
+
+typedef struct scheme {
+    const char *name;
+    int (*open)(const char *rest, kv_engine **engine);
+} scheme;
+
+static const scheme schemes[] = {
+    {"lmdb:", kv_lmdb_open},
+    {"fault:", kv_fault_open},
+};
+
+int kv_open(const char *url, kv_engine **engine)
+{
+    *engine = NULL;
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        size_t n = strlen(schemes[i].name);
+        if (strncmp(url, schemes[i].name, n) == 0)
+            return schemes[i].open(url + n, engine);
+    }
+    return mv_fail(MV_URL, "store address \"%s\" has no known scheme: write lmdb:/path/to/directory", url);
+}
+
+void kv_close(kv_engine *engine)
+{
+    if (engine)
+        engine->ops->close(engine);
+}
+
+const kv_traits *kv_get_traits(kv_engine *engine)
+{
+    return &engine->traits;
+}
+
+int kv_read_begin(kv_engine *engine, kv_txn **txn)
+{
+    return engine->ops->read_begin(engine, txn);
+}
+
+void kv_read_end(kv_txn *txn)
+{
+    if (txn)
+        txn->ops->read_end(txn);
+}
+
+int kv_transact(kv_engine *engine, kv_fn fn, void *ctx, kv_stamp *stamp)
+{
+    kv_stamp unused;
+    return engine->ops->transact(engine, fn, ctx, stamp ? stamp : &unused);
+}
+
+int kv_maybe_committed(kv_txn *txn)
+{
+    return txn->ops->maybe_committed(txn);
+}
+
+int kv_get(kv_txn *txn, mv_slice key, mv_slice *value)
+{
+    return txn->ops->get(txn, key, value);
+}
+
+void kv_prefetch(kv_txn *txn, const mv_slice *keys, size_t n)
+{
+    txn->ops->prefetch(txn, keys, n);
+}
+
+int kv_range(kv_txn *txn, mv_slice begin, mv_slice end, size_t limit, int flags, kv_cursor **cursor)
+{
+    return txn->ops->range(txn, begin, end, limit, flags, cursor);
+}
+
+int kv_next(kv_cursor *cursor, mv_slice *key, mv_slice *value)
+{
+    return cursor->ops->next(cursor, key, value);
+}
+
+void kv_cursor_close(kv_cursor *cursor)
+{
+    if (cursor)
+        cursor->ops->cursor_close(cursor);
+}
+
+int kv_set(kv_txn *txn, mv_slice key, mv_slice value)
+{
+    return txn->ops->set(txn, key, value);
+}
+
+int kv_set_stamped_key(kv_txn *txn, mv_slice key, size_t offset, mv_slice value)
+{
+    return txn->ops->set_stamped_key(txn, key, offset, value);
+}
+
+int kv_set_stamped_value(kv_txn *txn, mv_slice key, mv_slice value, size_t offset)
+{
+    return txn->ops->set_stamped_value(txn, key, value, offset);
+}
+
+int kv_clear(kv_txn *txn, mv_slice key)
+{
+    return txn->ops->clear(txn, key);
+}
+
+int kv_clear_range(kv_txn *txn, mv_slice begin, mv_slice end)
+{
+    return txn->ops->clear_range(txn, begin, end);
+}
+
+int kv_add_read_conflict(kv_txn *txn, mv_slice begin, mv_slice end)
+{
+    return txn->ops->add_read_conflict(txn, begin, end);
+}
+
+int kv_watch(kv_engine *engine, mv_slice key, mv_slice known, unsigned timeout_ms)
+{
+    return engine->ops->watch(engine, key, known, timeout_ms);
+}

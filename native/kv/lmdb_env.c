@@ -1,0 +1,320 @@
+#include "lmdb_env.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INITIAL_MAP ((size_t)1 << 30)
+#define SMALLEST_MAP ((size_t)1 << 20)
+#define READERS 4096
+
+static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
+static lmdb_engine *open_engines; /* guarded by open_lock */
+static pthread_once_t at_fork_once = PTHREAD_ONCE_INIT;
+
+/* A child must not touch the parent's environments (LMDB's rule), so it forgets
+ * them: opening the same directory afterwards makes fresh ones. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&open_lock);
+}
+static void in_parent(void)
+{
+    pthread_mutex_unlock(&open_lock);
+}
+static void in_child(void)
+{
+    pthread_mutex_init(&open_lock, NULL);
+    open_engines = NULL;
+}
+static void register_at_fork(void)
+{
+    pthread_atfork(before_fork, in_parent, in_child);
+}
+
+int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing)
+{
+    const char *dir = engine->directory;
+    switch (rc) {
+    case ENOSPC:
+    case EDQUOT:
+        return mv_fail(MV_FULL, "%s: no space left on the device of store %s", doing, dir);
+    case MDB_TXN_FULL:
+        return mv_fail(MV_FULL, "%s: too much in one engine transaction in store %s", doing, dir);
+    case ENOMEM:
+        return mv_fail(MV_NOMEM, "%s: out of memory or address space for store %s", doing, dir);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return mv_fail(MV_PERM, "%s: store directory %s cannot be written by this user (%s)", doing, dir,
+                       strerror(rc));
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+    case MDB_PANIC:
+        return mv_fail(MV_CORRUPT, "%s: %s/data.mdb is damaged or not a store (%s); restore it from a backup",
+                       doing, dir, mdb_strerror(rc));
+    default:
+        return mv_fail(MV_IO, "%s: store %s: %s", doing, dir, mdb_strerror(rc));
+    }
+}
+
+static int make_directories(const char *path)
+{
+    char partial[PATH_MAX];
+    size_t n = strlen(path);
+    memcpy(partial, path, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (partial[i] != '/' && partial[i] != 0)
+            continue;
+        char kept = partial[i];
+        partial[i] = 0;
+        if (mkdir(partial, 0700) != 0 && errno != EEXIST)
+            return mv_fail(errno == ENOSPC ? MV_FULL : MV_PERM, "cannot create store directory %s: %s", partial,
+                           strerror(errno));
+        partial[i] = kept;
+    }
+    return MV_OK;
+}
+
+/* "directory[?map_bytes=N]" */
+static int parse(const char *rest, char *directory, size_t *map_bytes)
+{
+    const char *query = strchr(rest, '?');
+    size_t n = query ? (size_t)(query - rest) : strlen(rest);
+    *map_bytes = INITIAL_MAP;
+    if (n == 0 || n >= PATH_MAX)
+        return mv_fail(MV_URL, "store address \"lmdb:%s\" names no directory: write lmdb:/path/to/directory", rest);
+    memcpy(directory, rest, n);
+    directory[n] = 0;
+    if (!query)
+        return MV_OK;
+    char *end = NULL;
+    if (strncmp(query, "?map_bytes=", 11) == 0) {
+        unsigned long long v = strtoull(query + 11, &end, 10);
+        if (end != query + 11 && *end == 0 && v >= SMALLEST_MAP) {
+            *map_bytes = (size_t)v;
+            return MV_OK;
+        }
+    }
+    return mv_fail(MV_URL, "store address \"lmdb:%s\": the only option is map_bytes, at least %zu", rest,
+                   SMALLEST_MAP);
+}
+
+/* A file shorter than its own page count would kill the process when read. */
+static int check_length(lmdb_engine *engine)
+{
+    MDB_envinfo info;
+    MDB_stat stat_;
+    struct stat st;
+    int fd;
+    if (mdb_env_info(engine->env, &info) || mdb_env_stat(engine->env, &stat_) || mdb_env_get_fd(engine->env, &fd) ||
+        fstat(fd, &st) != 0)
+        return kvi_lmdb_error(engine, EIO, "opening");
+    engine->data_inode = (uint64_t)st.st_ino;
+    if (info.me_last_pgno > 1 && (uint64_t)st.st_size < (uint64_t)(info.me_last_pgno + 1) * stat_.ms_psize)
+        return mv_fail(MV_CORRUPT, "%s/data.mdb is shorter than its contents (%lld bytes): restore it from a backup",
+                       engine->directory, (long long)st.st_size);
+    return MV_OK;
+}
+
+static int open_dbi(lmdb_engine *engine)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(engine->env, NULL, 0, &txn);
+    if (!rc)
+        rc = mdb_dbi_open(txn, NULL, 0, &engine->dbi);
+    if (!rc) {
+        rc = mdb_txn_commit(txn);
+        txn = NULL;
+    }
+    if (txn)
+        mdb_txn_abort(txn);
+    return rc;
+}
+
+static int open_env(lmdb_engine *engine, size_t map_bytes)
+{
+    int rc = mdb_env_create(&engine->env);
+    if (rc)
+        return kvi_lmdb_error(engine, rc, "opening");
+    for (;;) {
+        mdb_env_set_maxreaders(engine->env, READERS);
+        mdb_env_set_mapsize(engine->env, map_bytes);
+        rc = mdb_env_open(engine->env, engine->directory, MDB_NOTLS, 0600);
+        if (rc != ENOMEM || map_bytes / 2 < SMALLEST_MAP)
+            break;
+        map_bytes /= 2; /* a limit on address space: start smaller */
+        mdb_env_close(engine->env);
+        engine->env = NULL;
+        if ((rc = mdb_env_create(&engine->env)) != 0)
+            break;
+    }
+    if (rc)
+        return kvi_lmdb_error(engine, rc, "opening");
+    rc = check_length(engine);
+    if (rc)
+        return rc;
+    int dead;
+    mdb_reader_check(engine->env, &dead);
+    rc = open_dbi(engine);
+    return rc ? kvi_lmdb_error(engine, rc, "opening") : MV_OK;
+}
+
+static void destroy(lmdb_engine *engine)
+{
+    if (engine->env)
+        mdb_env_close(engine->env);
+    pthread_rwlock_destroy(&engine->map);
+    pthread_mutex_destroy(&engine->readers_lock);
+    pthread_mutex_destroy(&engine->queue_lock);
+    pthread_cond_destroy(&engine->queue_moved);
+    free(engine->directory);
+    free(engine);
+}
+
+static int create(const char *directory, const struct stat *st, size_t map_bytes, lmdb_engine **out)
+{
+    lmdb_engine *engine = calloc(1, sizeof *engine);
+    char *kept = strdup(directory);
+    if (!engine || !kept) {
+        free(engine);
+        free(kept);
+        return mv_fail(MV_NOMEM, "out of memory opening store %s", directory);
+    }
+    engine->directory = kept;
+    engine->references = 1;
+    engine->owner = getpid();
+    engine->device = st->st_dev;
+    engine->inode = st->st_ino;
+    engine->queue_end = &engine->queue;
+    pthread_rwlockattr_t prefer_writer;
+    pthread_rwlockattr_init(&prefer_writer);
+    pthread_rwlockattr_setkind_np(&prefer_writer, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&engine->map, &prefer_writer);
+    pthread_rwlockattr_destroy(&prefer_writer);
+    pthread_mutex_init(&engine->readers_lock, NULL);
+    pthread_mutex_init(&engine->queue_lock, NULL);
+    pthread_cond_init(&engine->queue_moved, NULL);
+    engine->base.traits = (kv_traits){
+        .transaction_bytes = (size_t)64 << 20,
+        .inline_value = 1900,
+        .value_block = 4096,
+        .value_overhead = 16,
+        .lock_directory = kept,
+    };
+    int rc = open_env(engine, map_bytes);
+    if (rc)
+        destroy(engine);
+    else
+        *out = engine;
+    return rc;
+}
+
+int kvi_lmdb_env_open(const char *rest, lmdb_engine **out)
+{
+    char directory[PATH_MAX], absolute[PATH_MAX];
+    size_t map_bytes;
+    struct stat st;
+    int rc = parse(rest, directory, &map_bytes);
+    if (!rc && stat(directory, &st) != 0)
+        rc = make_directories(directory);
+    if (rc)
+        return rc;
+    if (!realpath(directory, absolute) || stat(absolute, &st) != 0)
+        return mv_fail(MV_PERM, "cannot open store directory %s: %s", directory, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return mv_fail(MV_URL, "%s is not a directory: a store is a directory", directory);
+    if (access(absolute, R_OK | W_OK | X_OK) != 0)
+        return mv_fail(MV_PERM, "store directory %s cannot be written by this user (%s)", absolute, strerror(errno));
+    pthread_once(&at_fork_once, register_at_fork);
+    pthread_mutex_lock(&open_lock);
+    lmdb_engine *found = open_engines;
+    while (found && !(found->device == st.st_dev && found->inode == st.st_ino))
+        found = found->next;
+    if (found) {
+        found->references++;
+    } else {
+        rc = create(absolute, &st, map_bytes, &found);
+        if (!rc) {
+            found->next = open_engines;
+            open_engines = found;
+        }
+    }
+    pthread_mutex_unlock(&open_lock);
+    *out = rc ? NULL : found;
+    return rc;
+}
+
+void kvi_lmdb_env_close(lmdb_engine *engine)
+{
+    if (engine->owner != getpid())
+        return; /* the parent's: closing it here would release the parent's reader slots */
+    pthread_mutex_lock(&open_lock);
+    if (--engine->references == 0) {
+        lmdb_engine **link = &open_engines;
+        while (*link && *link != engine)
+            link = &(*link)->next;
+        if (*link)
+            *link = engine->next;
+        destroy(engine);
+    }
+    pthread_mutex_unlock(&open_lock);
+}
+
+static int resize(lmdb_engine *engine, int grow)
+{
+    MDB_envinfo info;
+    pthread_rwlock_wrlock(&engine->map);
+    int rc = mdb_env_info(engine->env, &info);
+    if (!rc)
+        rc = mdb_env_set_mapsize(engine->env, grow ? info.me_mapsize * 2 : 0);
+    pthread_rwlock_unlock(&engine->map);
+    return rc ? kvi_lmdb_error(engine, rc, "enlarging the map") : MV_OK;
+}
+
+int kvi_lmdb_grow(lmdb_engine *engine)
+{
+    return resize(engine, 1);
+}
+
+int kvi_lmdb_adopt_size(lmdb_engine *engine)
+{
+    return resize(engine, 0);
+}
+
+/* Versions are LMDB's own transaction numbers plus a base. A copy made with
+ * compaction starts its numbers again at 1, so the record below also says up to
+ * where versions may have been given out and in which file: in another file they
+ * go on after that, and never back. */
+#define VERSION_BLOCK ((uint64_t)1 << 20)
+static const char version_key[] = "\xff"
+                                  "stamp";
+
+int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
+{
+    MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key}, value;
+    uint64_t base = 0, high = 0, inode = engine->data_inode, number = (uint64_t)mdb_txn_id(top);
+    int rc = mdb_get(top, engine->dbi, &key, &value);
+    if (!rc && value.mv_size == 24) {
+        base = mvi_get64(value.mv_data);
+        high = mvi_get64((uint8_t *)value.mv_data + 8);
+        inode = mvi_get64((uint8_t *)value.mv_data + 16);
+    } else if (rc && rc != MDB_NOTFOUND) {
+        return rc;
+    }
+    if (inode != engine->data_inode || base + number + VERSION_BLOCK < high)
+        base = high - number;
+    *version = base + number;
+    if (*version < high && inode == engine->data_inode)
+        return 0;
+    uint8_t record[24];
+    mvi_put64(record, base);
+    mvi_put64(record + 8, *version + VERSION_BLOCK);
+    mvi_put64(record + 16, engine->data_inode);
+    value = (MDB_val){sizeof record, record};
+    return mdb_put(top, engine->dbi, &key, &value, 0);
+}

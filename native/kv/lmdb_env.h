@@ -1,0 +1,55 @@
+/* The embedded engine's environment: one LMDB directory in this process, shared by
+ * everyone who opens it, with a map that grows and stamps that do not go back. */
+#ifndef MV_LMDB_ENV_H
+#define MV_LMDB_ENV_H
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "kv_engine.h"
+
+typedef struct lmdb_txn lmdb_txn;
+typedef struct lmdb_job lmdb_job;
+
+typedef struct lmdb_engine {
+    kv_engine base;
+    struct lmdb_engine *next; /* in the process's list of open environments */
+    unsigned references;
+    pid_t owner; /* the process that opened it; after fork a child may not use it */
+    dev_t device;
+    ino_t inode;      /* of the directory: its identity */
+    uint64_t data_inode; /* of data.mdb: changes when somebody restores a copy */
+    char *directory;
+
+    MDB_env *env;
+    MDB_dbi dbi;
+    pthread_rwlock_t map; /* shared by transactions, exclusive while the map is resized */
+
+    pthread_mutex_t readers_lock; /* guards: readers */
+    lmdb_txn *readers;            /* finished read transactions, ready to be renewed */
+
+    pthread_mutex_t queue_lock; /* guards: queue, queue_end, leading */
+    pthread_cond_t queue_moved;
+    lmdb_job *queue, **queue_end;
+    int leading; /* a thread is running a batch */
+} lmdb_engine;
+
+/* Opens or shares the environment in the directory that `rest` names. */
+int kvi_lmdb_env_open(const char *rest, lmdb_engine **engine);
+/* Drops one reference; the last one closes and frees. */
+void kvi_lmdb_env_close(lmdb_engine *engine);
+
+/* Makes the map larger (twice), or as large as another process made it.
+ * Call without holding `map`. */
+int kvi_lmdb_grow(lmdb_engine *engine);
+int kvi_lmdb_adopt_size(lmdb_engine *engine);
+
+/* The stamp version of the write transaction `top`; records a new range of
+ * versions in it when the old one is used up. */
+int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);
+
+/* Turns an LMDB or errno result into an mv_code with a message. */
+int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing);
+
+#endif

@@ -1,0 +1,282 @@
+/* Commits: check, write, be visible, all in one engine transaction. */
+#include <unistd.h>
+
+#include "internal.h"
+
+typedef struct commit {
+    mvi_part *parts;
+    size_t n;
+    uint64_t now_ms;
+    mv_stamp found; /* of an earlier run that turned out to be committed */
+} commit;
+
+/* ---- inside the engine's transaction ------------------------------------ */
+
+typedef struct search {
+    const uint8_t *txid;
+    mv_stamp stamp;
+    int found;
+} search;
+
+static int compare_txid(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
+{
+    search *s = ctx;
+    (void)txn;
+    if (memcmp(record->txid, s->txid, MV_TXID_SIZE) != 0)
+        return 0;
+    s->found = 1;
+    s->stamp = *stamp;
+    return KV_NOTHING;
+}
+
+/* After an unknown result: did this very commit happen? */
+static int look_for(kv_txn *txn, commit *c, const mvi_part *part)
+{
+    search s = {.txid = part->txid};
+    int rc = mvi_records(txn, part->db->ns, &part->db->snap.stamp, &mvi_last_stamp, 0, 0, compare_txid, &s);
+    if (s.found)
+        c->found = s.stamp;
+    return rc;
+}
+
+/* For engines where others commit between: our commit must fail if a page we have
+ * seen or write gets a new head meanwhile, or a large commit becomes visible. */
+static int add_conflicts(kv_txn *txn, const mvi_part *part)
+{
+    mv_db *db = part->db;
+    mvi_key fence = mvi_key_fence(db->ns), fence_end = mvi_key_after(fence);
+    int rc = kv_add_read_conflict(txn, mvi_key_slice(&fence), mvi_key_slice(&fence_end));
+    if (rc || !db->store->traits->many_hosts)
+        return rc;
+    if (db->served.count + part->changed.count > 1000 || part->large) {
+        mvi_key begin = mvi_key_commit(db->ns, &mvi_zero_stamp), end = mvi_key_commit(db->ns + 1, &mvi_zero_stamp);
+        return kv_add_read_conflict(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
+    }
+    const mvi_pageset *sets[] = {&db->served, &part->changed};
+    for (int i = 0; i < 2 && !rc; i++)
+        for (uint32_t p = mvi_pageset_next(sets[i], 0); p && !rc; p = mvi_pageset_next(sets[i], p)) {
+            mvi_key begin = mvi_key_head(db->ns, p), end = mvi_key_after(begin);
+            rc = kv_add_read_conflict(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
+        }
+    return rc;
+}
+
+static int check_part(kv_txn *txn, commit *c, mvi_part *part)
+{
+    mv_db *db = part->db;
+    mvi_latest latest;
+    int hit = 0;
+    int rc = mvi_get_latest(txn, db->ns, &latest);
+    if (!rc && kv_maybe_committed(txn)) {
+        rc = look_for(txn, c, part);
+        part->known = 0;
+        if (rc || !mvi_stamp_is_zero(&c->found))
+            return rc ? rc : KV_NOTHING;
+    }
+    if (!rc && latest.flags & MVI_PENDING)
+        return MVI_PENDING_FIRST;
+    if (!rc && mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0)
+        rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest.stamp, &db->served, &part->changed, &hit);
+    if (!rc && (hit || latest.pages != db->snap.pages || latest.page_size != db->snap.page_size))
+        rc = mv_fail(MV_CONFLICT, "database \"%s\" was changed by another commit where this transaction has read",
+                     db->name);
+    if (!rc)
+        rc = add_conflicts(txn, part);
+    part->made = latest;
+    part->known = 1;
+    return rc;
+}
+
+static mv_slice text(const char *s)
+{
+    return mvi_slice(s ? s : "", s ? strlen(s) : 0);
+}
+
+static int write_record(kv_txn *txn, mvi_part *part)
+{
+    mv_db *db = part->db;
+    mvi_buf value = {0};
+    mvi_key key = mvi_key_commit(db->ns, &mvi_zero_stamp);
+    mvi_record record = {
+        .txid = part->txid,
+        .previous = part->made.stamp,
+        .target = db->target,
+        .ms = part->made.ms,
+        .changed = part->changed.count,
+        .pid = (uint64_t)getpid(),
+        .pages = part->pages,
+        .page_size = part->page_size,
+        .kind = db->kind,
+        .host = text(db->store->host),
+        .program = text(db->store->program),
+        .message = text(db->message),
+        .statements = text(db->statements),
+    };
+    mv_slice set = mvi_slice(part->set_bytes.data, part->set_bytes.size);
+    mvi_record_encode(&record, set, &value);
+    int rc = value.failed ? mv_fail(MV_NOMEM, "out of memory for a commit record") : MV_OK;
+    if (!rc)
+        rc = kv_set_stamped_key(txn, mvi_key_slice(&key), MVI_STAMP_IN_COMMIT, mvi_slice(value.data, value.size));
+    for (size_t at = 0, i = 0; !rc && set.size > MVI_SET_CHUNK && at < set.size; at += MVI_SET_CHUNK, i++) {
+        size_t n = set.size - at < MVI_SET_CHUNK ? set.size - at : MVI_SET_CHUNK;
+        key = mvi_key_chunk(db->ns, &mvi_zero_stamp, (uint16_t)i);
+        rc = kv_set_stamped_key(txn, mvi_key_slice(&key), MVI_STAMP_IN_COMMIT, mvi_slice(set.data + at, n));
+    }
+    mvi_buf_free(&value);
+    return rc;
+}
+
+/* A large commit: its record says how the database looks once its pages have moved. */
+static int write_pending(kv_txn *txn, mvi_part *part)
+{
+    mvi_key key = mvi_key_pending(part->db->ns, part->txid), fence = mvi_key_fence(part->db->ns);
+    mvi_pending pending = {part->made.ms, part->pages, part->page_size};
+    uint8_t bytes[MVI_PENDING_ROOM];
+    size_t n = mvi_pending_encode(&pending, bytes);
+    int rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, n));
+    if (!rc)
+        rc = kv_set(txn, mvi_key_slice(&fence), mvi_slice(part->txid, MV_TXID_SIZE));
+    part->made.flags |= MVI_PENDING;
+    memcpy(part->made.pending, part->txid, MV_TXID_SIZE);
+    return rc;
+}
+
+static int write_part(kv_txn *txn, commit *c, mvi_part *part)
+{
+    mv_db *db = part->db;
+    uint8_t value[MVI_LATEST_ROOM];
+    int rc = MV_OK;
+    if (c->now_ms > part->made.ms)
+        part->made.ms = c->now_ms; /* never backwards: a time names one version */
+    rc = write_record(txn, part);
+    for (size_t i = 0; i < part->n && !rc; i++)
+        rc = mvi_change_put(txn, db->store->traits, db->ns, &part->changes[i], NULL);
+    if (!rc && part->large)
+        rc = write_pending(txn, part);
+    part->made.pages = part->pages;
+    part->made.page_size = part->page_size;
+    mvi_key time = mvi_key_time(db->ns, part->made.ms, &mvi_zero_stamp), newest = mvi_key_latest(db->ns);
+    if (!rc)
+        rc = kv_set_stamped_key(txn, mvi_key_slice(&time), MVI_STAMP_IN_TIME, mvi_slice(NULL, 0));
+    if (!rc)
+        rc = kv_set_stamped_value(txn, mvi_key_slice(&newest), mvi_slice(value, mvi_latest_encode(&part->made, value)),
+                                  0);
+    return rc;
+}
+
+static int commit_in(kv_txn *txn, void *ctx)
+{
+    commit *c = ctx;
+    int rc = MV_OK;
+    memset(&c->found, 0, sizeof c->found);
+    for (size_t i = 0; i < c->n && !rc; i++)
+        if (!c->parts[i].empty)
+            rc = check_part(txn, c, &c->parts[i]);
+    for (size_t i = 0; i < c->n && !rc; i++)
+        if (!c->parts[i].empty)
+            rc = write_part(txn, c, &c->parts[i]);
+    return rc;
+}
+
+/* ---- outside ------------------------------------------------------------- */
+
+/* The shared cache goes forward with what was written. */
+static void refresh_cache(mvi_part *part, const mv_stamp *before, const mv_stamp *stamp)
+{
+    mv_db *db = part->db;
+    mvi_cache *cache = db->store->cache;
+    uint32_t *pages = malloc((part->n + 1) * sizeof *pages);
+    for (size_t i = 0; pages && i < part->n; i++)
+        pages[i] = part->changes[i].pgno;
+    mvi_cache_advance(cache, db->ns, before, stamp, part->large ? NULL : pages, part->n);
+    free(pages);
+    for (size_t i = 0; i < part->n; i++) {
+        const mvi_change *change = &part->changes[i];
+        const uint8_t *page = mvi_pagemap_find(&db->writes.dirty, change->pgno);
+        if (!page || !change->head.size)
+            continue;
+        mvi_origin origin = {*stamp, part->page_size, change->head.data[MV_STAMP_SIZE + 1]};
+        mvi_cache_put(cache, db->ns, change->pgno, stamp, &origin, page);
+    }
+}
+
+static void committed(mvi_part *part, const mv_stamp *stamp, uint64_t now_ms)
+{
+    mv_db *db = part->db;
+    mv_stamp before = part->made.stamp;
+    if (!part->empty) {
+        if (part->known)
+            refresh_cache(part, &before, stamp);
+        else /* found afterwards: the cache catches up at the next snapshot */
+            part->made = (mvi_latest){.pages = part->pages, .page_size = part->page_size, .ms = now_ms};
+        part->made.stamp = *stamp;
+        db->snap = part->made;
+        db->writes.has_txid = part->large ? 0 : db->writes.has_txid; /* the staging is the commit's now */
+    }
+    mvi_writes_drop(db);
+    if (part->large && !part->empty && mvi_settle(db->store, db->ns) == MV_OK)
+        db->snap.flags &= (uint8_t)~MVI_PENDING; /* else the next writer moves the pages */
+}
+
+static int prepare_all(mv_db **dbs, size_t n, mvi_part *parts, int *something)
+{
+    int rc = MV_OK;
+    *something = 0;
+    for (size_t i = 0; i < n && !rc; i++) {
+        if (dbs[i]->store != dbs[0]->store)
+            return mv_fail(MV_MISUSE, "databases of different stores cannot commit together");
+        rc = mvi_prepare(dbs[i], &parts[i]);
+        *something |= !parts[i].empty;
+    }
+    return rc;
+}
+
+static int settle_all(mv_db **dbs, size_t n)
+{
+    int rc = MV_OK;
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = mvi_settle(dbs[i]->store, dbs[i]->ns);
+    return rc;
+}
+
+static void free_parts(mvi_part *parts, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        mvi_part_free(&parts[i]);
+}
+
+int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
+{
+    mv_stamp made = mvi_zero_stamp;
+    kv_stamp engine_stamp = {{0}};
+    mvi_part *parts = calloc(n ? n : 1, sizeof *parts);
+    commit c = {.parts = parts, .n = n, .now_ms = mvi_now_ms()};
+    int something = 0, rc = parts ? MV_OK : mv_fail(MV_NOMEM, "out of memory preparing a commit");
+    for (int tried = 0; !rc; tried++) {
+        rc = prepare_all(dbs, n, parts, &something);
+        if (!rc && something)
+            rc = kv_transact(dbs[0]->store->kv, commit_in, &c, &engine_stamp);
+        if (rc != MVI_PENDING_FIRST || tried >= 3)
+            break;
+        rc = settle_all(dbs, n);
+        free_parts(parts, n);
+    }
+    if (rc == MVI_PENDING_FIRST)
+        rc = mv_fail(MV_BUSY, "large commits of others keep coming between");
+    if (!rc && something) {
+        memcpy(made.bytes, engine_stamp.bytes, MV_STAMP_SIZE);
+        if (mvi_stamp_is_zero(&made)) {
+            made = c.found;
+            for (size_t i = 0; i < n; i++)
+                parts[i].known = 0;
+        }
+    }
+    for (size_t i = 0; i < n && !rc; i++)
+        committed(&parts[i], &made, c.now_ms);
+    if (parts)
+        free_parts(parts, n);
+    free(parts);
+    if (stamp)
+        *stamp = made;
+    return rc;
+}

@@ -1,0 +1,491 @@
+/* An open database: snapshots and reads. */
+#include "internal.h"
+
+/* Beyond so many commits since a snapshot nobody looks for what changed: all did. */
+#define FOLLOW_LIMIT 512
+
+int mvi_check_name(const char *name)
+{
+    static const char *const reserved[] = {"-journal", "-wal", "-shm"};
+    size_t n = strlen(name);
+    if (n == 0 || n > MV_NAME_MAX)
+        return mv_fail(MV_NAME, "a database name has 1 to %d bytes, this one %zu", MV_NAME_MAX, n);
+    for (size_t i = 0; i < n; i++)
+        if ((uint8_t)name[i] < 0x20 || name[i] == 0x7f)
+            return mv_fail(MV_NAME, "a database name may not hold control characters (byte %zu is 0x%02x)", i,
+                           (uint8_t)name[i]);
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) {
+        size_t m = strlen(reserved[i]);
+        if (n >= m && strcmp(name + n - m, reserved[i]) == 0)
+            return mv_fail(MV_NAME, "\"%s\": a database name may not end in %s, which SQLite uses itself", name,
+                           reserved[i]);
+    }
+    return MV_OK;
+}
+
+int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest)
+{
+    mvi_key key = mvi_key_latest(ns);
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (rc == MV_NOTFOUND)
+        return mv_fail(MV_GONE, "the database is no longer in the store");
+    if (!rc)
+        rc = mvi_latest_decode(value, latest);
+    if (!rc && latest->flags & MVI_DELETED)
+        rc = mv_fail(MV_GONE, "the database was deleted; mv_undelete brings it back");
+    return rc;
+}
+
+static int find_ns(mv_store *store, const char *name, uint32_t *ns, mvi_latest *latest)
+{
+    kv_txn *txn;
+    mvi_key key = mvi_key_name(name);
+    mv_slice value;
+    int rc = kv_read_begin(store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc && value.size != 4)
+        rc = mv_fail(MV_CORRUPT, "the name \"%s\" leads to %zu bytes that are no database id", name, value.size);
+    if (!rc) {
+        *ns = mvi_get32(value.data);
+        rc = mvi_get_latest(txn, *ns, latest);
+    }
+    kv_read_end(txn);
+    return rc;
+}
+
+int mv_db_open(mv_store *store, const char *name, int flags, mv_db **out)
+{
+    uint32_t ns = 0;
+    mvi_latest latest;
+    *out = NULL;
+    int rc = mvi_check_name(name);
+    if (!rc)
+        rc = find_ns(store, name, &ns, &latest);
+    if (rc == MV_NOTFOUND && flags & MV_CREATE) {
+        rc = mv_create(store, name);
+        if (!rc || rc == MV_EXISTS) /* another was first: its database is as good */
+            rc = find_ns(store, name, &ns, &latest);
+    }
+    if (rc == MV_NOTFOUND)
+        return mv_fail(MV_NOTFOUND, "no database \"%s\" in store %s", name, store->url);
+    if (rc)
+        return rc;
+    mv_db *db = calloc(1, sizeof *db);
+    if (db && !(db->scratch = malloc(MVI_PAGE_MAX))) {
+        free(db);
+        db = NULL;
+    }
+    if (!db)
+        return mv_fail(MV_NOMEM, "out of memory opening database \"%s\"", name);
+    db->store = store;
+    db->ns = ns;
+    db->snap = latest;
+    memcpy(db->name, name, strlen(name) + 1);
+    *out = db;
+    return MV_OK;
+}
+
+void mv_db_close(mv_db *db)
+{
+    if (!db)
+        return;
+    mv_db_unlock(db);
+    mvi_writes_drop(db);
+    mvi_pageset_clear(&db->served);
+    free(db->version_texts);
+    free(db->scratch);
+    free(db);
+}
+
+/* ---- what commits have changed ----------------------------------------- */
+
+typedef struct touch {
+    const mvi_pageset *a, *b;
+    int hit;
+} touch;
+
+static int touch_page(void *ctx, uint32_t pgno)
+{
+    touch *t = ctx;
+    t->hit = mvi_pageset_has(t->a, pgno) || (t->b && mvi_pageset_has(t->b, pgno));
+    return t->hit ? KV_NOTHING : 0;
+}
+
+typedef struct walk {
+    uint32_t ns;
+    int (*each)(void *ctx, uint32_t pgno);
+    void *ctx;
+    size_t records;
+} walk;
+
+static int walk_record(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
+{
+    walk *w = ctx;
+    w->records++;
+    return mvi_record_pages(txn, w->ns, stamp, record, w->each, w->ctx);
+}
+
+int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, const mvi_pageset *a,
+                const mvi_pageset *b, int *hit)
+{
+    touch t = {a, b, 0};
+    walk w = {ns, touch_page, &t, 0};
+    int rc = mvi_records(txn, ns, after, until, FOLLOW_LIMIT, 0, walk_record, &w);
+    *hit = t.hit || w.records == FOLLOW_LIMIT;
+    return rc == KV_NOTHING ? MV_OK : rc;
+}
+
+static int collect_page(void *ctx, uint32_t pgno)
+{
+    return mvi_pageset_add(ctx, pgno);
+}
+
+int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
+{
+    walk w = {ns, collect_page, set, 0};
+    return mvi_records(txn, ns, after, until, 0, 0, walk_record, &w);
+}
+
+typedef struct pagelist {
+    uint32_t *pages;
+    size_t n, room;
+} pagelist;
+
+static int list_page(void *ctx, uint32_t pgno)
+{
+    pagelist *l = ctx;
+    if (l->n == l->room) {
+        size_t room = l->room ? l->room * 2 : 64;
+        uint32_t *pages = realloc(l->pages, room * sizeof *pages);
+        if (!pages)
+            return MV_NOMEM;
+        l->pages = pages;
+        l->room = room;
+    }
+    l->pages[l->n++] = pgno;
+    return 0;
+}
+
+int mvi_cache_follow(mv_db *db, kv_txn *txn, const mv_stamp *to)
+{
+    mvi_cache *cache = db->store->cache;
+    mv_stamp from = mvi_cache_current(cache, db->ns);
+    if (mvi_stamp_cmp(&from, to) >= 0)
+        return MV_OK;
+    pagelist list = {0};
+    walk w = {db->ns, list_page, &list, 0};
+    int rc = MV_OK;
+    if (!mvi_stamp_is_zero(&from))
+        rc = mvi_records(txn, db->ns, &from, to, FOLLOW_LIMIT, 0, walk_record, &w);
+    int all = mvi_stamp_is_zero(&from) || rc || w.records == FOLLOW_LIMIT;
+    uint32_t none = 0;
+    mvi_cache_advance(cache, db->ns, &from, to, all ? NULL : list.pages ? list.pages : &none, list.n);
+    free(list.pages);
+    return rc == MV_NOMEM ? MV_OK : rc;
+}
+
+/* ---- snapshots --------------------------------------------------------- */
+
+static int begin_in(mv_db *db, kv_txn *txn, int *stale)
+{
+    mvi_latest latest;
+    int rc = mvi_get_latest(txn, db->ns, &latest);
+    if (rc)
+        return rc;
+    if (mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0) {
+        db->newer++;
+        if (db->served.count)
+            rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest.stamp, &db->served, NULL, stale);
+    }
+    if (!rc)
+        rc = mvi_cache_follow(db, txn, &latest.stamp);
+    if (!rc)
+        db->snap = latest;
+    if (!rc && *stale)
+        mvi_pageset_clear(&db->served);
+    return rc;
+}
+
+int mv_db_begin(mv_db *db, int *stale)
+{
+    kv_txn *txn;
+    *stale = 0;
+    if (db->pinned)
+        return MV_OK;
+    if (db->writes.active)
+        return mv_fail(MV_MISUSE, "a new snapshot while a transaction is being written");
+    int rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = begin_in(db, txn, stale);
+    kv_read_end(txn);
+    return rc;
+}
+
+void mv_db_snapshot(const mv_db *db, mv_snapshot *snapshot)
+{
+    *snapshot = (mv_snapshot){
+        .stamp = db->snap.stamp,
+        .ms = db->snap.ms,
+        .pages = db->snap.pages,
+        .page_size = db->snap.page_size,
+        .newer = db->newer,
+        .pinned = db->pinned,
+    };
+}
+
+int mv_db_pin(mv_db *db, const mv_stamp *stamp)
+{
+    mv_version version;
+    if (db->writes.active || db->locked)
+        return mv_fail(MV_MISUSE, "cannot go to another version inside a write transaction: commit or roll back first");
+    mvi_latest snap = {.stamp = *stamp};
+    if (!mvi_stamp_is_zero(stamp)) {
+        int rc = mv_db_version(db, stamp, &version);
+        if (rc)
+            return rc;
+        snap.pages = version.pages;
+        snap.page_size = version.page_size;
+        snap.ms = version.ms;
+        kv_txn *txn;
+        mvi_latest latest;
+        rc = kv_read_begin(db->store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = mvi_get_latest(txn, db->ns, &latest);
+        if (!rc)
+            rc = mvi_cache_follow(db, txn, &latest.stamp);
+        kv_read_end(txn);
+        if (rc)
+            return rc;
+        if (mvi_stamp_cmp(&latest.stamp, stamp) == 0)
+            snap = latest; /* its pages may still be staged */
+    }
+    db->snap = snap;
+    db->pinned = 1;
+    mvi_pageset_clear(&db->served);
+    return MV_OK;
+}
+
+int mv_db_unpin(mv_db *db)
+{
+    if (db->writes.active || db->locked)
+        return mv_fail(MV_MISUSE, "cannot go to another version inside a write transaction: commit or roll back first");
+    db->pinned = 0;
+    mvi_pageset_clear(&db->served);
+    int stale;
+    return mv_db_begin(db, &stale);
+}
+
+/* ---- pages ------------------------------------------------------------- */
+
+/* History entries of one page from the wanted one on, oldest first, up to one that
+ * can be decoded alone. */
+typedef struct chain {
+    mvi_image images[256];
+    mvi_buf payloads[256];
+    size_t n;
+} chain;
+
+static int collect_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, chain *c)
+{
+    mvi_key begin = mvi_key_after(mvi_key_history(ns, pgno, at)), end = mvi_key_after(mvi_key_head(ns, pgno));
+    end.bytes[3] = 'v';
+    if (mvi_stamp_is_zero(at))
+        begin = mvi_key_history(ns, pgno, at);
+    kv_cursor *cursor;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor), alone = 0;
+    while (!rc && !alone) {
+        mv_slice key, value;
+        rc = kv_next(cursor, &key, &value);
+        if (rc || mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
+            continue;
+        if (c->n == sizeof c->images / sizeof *c->images) {
+            rc = mv_fail(MV_CORRUPT, "page %u: its history is a longer chain of deltas than any commit makes", pgno);
+            continue;
+        }
+        mvi_image *image = &c->images[c->n];
+        mvi_buf *buf = &c->payloads[c->n++];
+        rc = mvi_image_parse(value, "reading history", image);
+        if (!rc && mvi_stamp_cmp(&c->images[0].stamp, at) > 0)
+            break; /* the page was not there at that time */
+        if (!rc && image->codec & MVI_CONTINUED) {
+            rc = mvi_image_complete(txn, key, buf, image);
+        } else if (!rc) { /* the cursor moves on: keep the bytes */
+            mvi_buf_add(buf, image->payload.data, image->payload.size);
+            rc = buf->failed ? mv_fail(MV_NOMEM, "out of memory reading history") : MV_OK;
+            image->payload = mvi_slice(buf->data, buf->size);
+        }
+        alone = !rc && image->codec != MVI_DELTA;
+    }
+    kv_cursor_close(cursor);
+    return rc;
+}
+
+static int wrong_size(uint32_t pgno, uint32_t size)
+{
+    return mv_fail(MV_CORRUPT, "page %u has an image of %u bytes, which is not the database's page size", pgno, size);
+}
+
+/* Decodes from the newest image of the chain (the head, if every entry is a delta)
+ * to the oldest. */
+static int decode_chain(const chain *c, uint32_t pgno, const mvi_image *head, uint32_t room, uint8_t *page,
+                        uint8_t *other)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->images[i].size > room)
+            return wrong_size(pgno, c->images[i].size);
+    if (head && head->size > room)
+        head = NULL;
+    uint8_t *newer = other, *current = page;
+    uint32_t newer_size = 0;
+    int rc = MV_OK;
+    size_t i = c->n;
+    if (c->images[c->n - 1].codec == MVI_DELTA) {
+        if (!head)
+            return mv_fail(MV_CORRUPT, "page %u: the image its history builds on is missing", pgno);
+        rc = mvi_image_decode(head, pgno, NULL, 0, newer);
+        newer_size = head->size;
+    }
+    while (!rc && i-- > 0) {
+        rc = mvi_image_decode(&c->images[i], pgno, newer, newer_size, current);
+        newer_size = c->images[i].size;
+        uint8_t *swap = newer;
+        newer = current;
+        current = swap;
+    }
+    if (!rc && newer != page)
+        memcpy(page, newer, newer_size);
+    return rc;
+}
+
+static int load_history(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
+                        uint32_t room, uint8_t *page, mvi_origin *origin)
+{
+    chain *c = calloc(1, sizeof *c);
+    uint8_t *other = malloc(MVI_PAGE_MAX);
+    int rc = c && other ? collect_chain(txn, ns, pgno, at, c) : mv_fail(MV_NOMEM, "out of memory reading history");
+    if (rc == MV_NOTFOUND)
+        rc = MV_OK;
+    if (!rc && c->n > 0 && mvi_stamp_cmp(&c->images[0].stamp, at) <= 0) {
+        rc = decode_chain(c, pgno, head, room, page, other);
+        *origin = (mvi_origin){c->images[0].stamp, c->images[0].size, 0};
+    }
+    for (size_t i = 0; c && i < c->n; i++)
+        mvi_buf_free(&c->payloads[i]);
+    free(c);
+    free(other);
+    return rc;
+}
+
+int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending, uint32_t room,
+             uint8_t *page, mvi_origin *origin)
+{
+    mvi_buf scratch = {0};
+    mvi_image image;
+    int rc = MV_NOTFOUND, staged = 0;
+    *origin = (mvi_origin){.size = 0};
+    if (pending && pending->flags & MVI_PENDING && mvi_stamp_cmp(at, &pending->stamp) >= 0) {
+        mvi_key key = mvi_key_staged(ns, pending->pending, pgno);
+        rc = mvi_image_get(txn, &key, &scratch, &image);
+        staged = rc == MV_OK;
+        if (staged)
+            image.stamp = pending->stamp;
+    }
+    if (rc == MV_NOTFOUND) {
+        mvi_key key = mvi_key_head(ns, pgno);
+        rc = mvi_image_get(txn, &key, &scratch, &image);
+    }
+    if (!rc && mvi_stamp_cmp(&image.stamp, at) <= 0) {
+        rc = image.size > room ? wrong_size(pgno, image.size) : mvi_image_decode(&image, pgno, NULL, 0, page);
+        *origin = (mvi_origin){image.stamp, image.size, image.depth};
+    } else if (!rc || rc == MV_NOTFOUND) {
+        rc = load_history(txn, ns, pgno, at, rc ? NULL : &image, room, page, origin);
+    }
+    mvi_buf_free(&scratch);
+    return rc;
+}
+
+int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin)
+{
+    /* the cache holds only images that were read at a snapshot they are valid for */
+    kv_txn *txn;
+    if (mvi_cache_get(db->store->cache, db->ns, pgno, &db->snap.stamp, page, origin))
+        return MV_OK;
+    int rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = mvi_load(txn, db->ns, pgno, &db->snap.stamp, &db->snap, db->snap.page_size, page, origin);
+    kv_read_end(txn);
+    if (!rc && !(db->snap.flags & MVI_PENDING))
+        mvi_cache_put(db->store->cache, db->ns, pgno, &db->snap.stamp, origin, page);
+    return rc;
+}
+
+uint32_t mvi_page_size(const mv_db *db)
+{
+    return db->writes.active ? db->writes.page_size : db->snap.page_size;
+}
+
+uint64_t mv_db_size(const mv_db *db)
+{
+    return db->writes.active ? db->writes.size : (uint64_t)db->snap.pages * db->snap.page_size;
+}
+
+static int read_base(mv_db *db, uint32_t pgno, uint32_t size, uint8_t *page)
+{
+    mvi_origin origin = {.size = 0};
+    const mvi_writes *w = &db->writes;
+    uint32_t last = db->snap.pages;
+    if (w->active && w->lowest < (uint64_t)last * size)
+        last = (uint32_t)((w->lowest + size - 1) / size); /* cut off and grown again: zeros */
+    int rc = pgno <= last ? mvi_base(db, pgno, page, &origin) : MV_OK;
+    if (!rc && origin.size == 0)
+        memset(page, 0, size);
+    if (!rc && origin.size != 0 && origin.size != size)
+        rc = mv_fail(MV_CORRUPT, "page %u has %u bytes in a database with pages of %u", pgno, origin.size, size);
+    return rc;
+}
+
+int mv_db_read(mv_db *db, uint32_t pgno, void *page)
+{
+    uint32_t size = mvi_page_size(db);
+    if (size == 0 || pgno == 0)
+        return mv_fail(MV_MISUSE, "page %u of a database without pages", pgno);
+    int rc = mvi_pageset_add(&db->served, pgno);
+    if (rc)
+        return rc;
+    rc = db->writes.active ? mvi_writes_find(db, pgno, page) : 0;
+    if (rc)
+        return rc == 1 ? MV_OK : -rc;
+    return read_base(db, pgno, size, page);
+}
+
+int mv_db_read_bytes(mv_db *db, uint64_t offset, void *data, size_t n, size_t *got)
+{
+    uint64_t size = mv_db_size(db);
+    uint32_t page_size = mvi_page_size(db);
+    uint8_t *out = data;
+    *got = 0;
+    while (*got < n && offset < size) {
+        uint32_t pgno = (uint32_t)(offset / page_size) + 1, from = (uint32_t)(offset % page_size);
+        size_t part = page_size - from;
+        int whole = from == 0 && n - *got >= part;
+        if (part > n - *got)
+            part = n - *got;
+        int rc = mv_db_read(db, pgno, whole ? out : db->scratch);
+        if (rc)
+            return rc;
+        if (!whole)
+            memcpy(out, db->scratch + from, part);
+        if (part > size - offset)
+            part = (size_t)(size - offset);
+        *got += part;
+        out += part;
+        offset += part;
+    }
+    return MV_OK;
+}

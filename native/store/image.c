@@ -1,0 +1,267 @@
+#include "image.h"
+
+#define XXH_INLINE_ALL
+#include <pthread.h>
+#include <xxhash.h>
+#include <zstd.h>
+
+#define LEVEL 1
+#define MAGIC 4
+static const uint8_t magic[MAGIC] = {0x28, 0xb5, 0x2f, 0xfd};
+
+/* Compression contexts are large, so every thread keeps its own. */
+typedef struct contexts {
+    ZSTD_CCtx *c;
+    ZSTD_DCtx *d;
+    uint8_t frame[MAGIC + MVI_PAGE_MAX + 1024];
+} contexts;
+
+static pthread_key_t contexts_key;
+static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
+static int contexts_ready;
+
+static void contexts_free(void *memory)
+{
+    contexts *x = memory;
+    ZSTD_freeCCtx(x->c);
+    ZSTD_freeDCtx(x->d);
+    free(x);
+}
+
+static void contexts_init(void)
+{
+    contexts_ready = pthread_key_create(&contexts_key, contexts_free) == 0;
+}
+
+static contexts *contexts_get(void)
+{
+    pthread_once(&contexts_once, contexts_init);
+    contexts *x = contexts_ready ? pthread_getspecific(contexts_key) : NULL;
+    if (x || !contexts_ready)
+        return x;
+    x = calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->c = ZSTD_createCCtx();
+    x->d = ZSTD_createDCtx();
+    if (!x->c || !x->d || pthread_setspecific(contexts_key, x) != 0) {
+        contexts_free(x);
+        return NULL;
+    }
+    ZSTD_CCtx_setParameter(x->c, ZSTD_c_compressionLevel, LEVEL);
+    ZSTD_CCtx_setParameter(x->c, ZSTD_c_contentSizeFlag, 0);
+    return x;
+}
+
+/* Compresses into x->frame; the frame's size, or 0 if it did not work out. */
+static size_t compress(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *prefix)
+{
+    if (prefix && ZSTD_isError(ZSTD_CCtx_refPrefix(x->c, prefix, size)))
+        return 0;
+    size_t n = ZSTD_compress2(x->c, x->frame, sizeof x->frame, page, size);
+    return ZSTD_isError(n) || n <= MAGIC ? 0 : n;
+}
+
+static uint8_t log2_of(uint32_t size)
+{
+    uint8_t n = 0;
+    while (((uint32_t)1 << n) < size)
+        n++;
+    return n;
+}
+
+static int all_zero(const uint8_t *page, uint32_t size)
+{
+    return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
+}
+
+static void add_header(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
+                       uint8_t codec)
+{
+    uint8_t checksum[8];
+    mvi_put64(checksum, XXH3_64bits_withSeed(page, size, pgno));
+    mvi_buf_add(out, stamp->bytes, MV_STAMP_SIZE);
+    mvi_buf_byte(out, codec);
+    mvi_buf_byte(out, 0);
+    mvi_buf_byte(out, log2_of(size));
+    mvi_buf_add(out, checksum, 8);
+}
+
+int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
+                     const uint8_t *newer, int *delta)
+{
+    contexts *x = contexts_get();
+    if (delta)
+        *delta = 0;
+    if (!x)
+        return mv_fail(MV_NOMEM, "out of memory for a compression context");
+    if (all_zero(page, size)) {
+        add_header(out, page, size, pgno, stamp, MVI_ZERO);
+        return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
+    }
+    uint8_t codec = MVI_DELTA;
+    size_t n = newer ? compress(x, page, size, newer) : 0;
+    if (n == 0 || n > size / 4) { /* a poor delta: see whether the page alone does about as well */
+        size_t with_delta = n;
+        n = compress(x, page, size, NULL);
+        codec = MVI_ZSTD;
+        if (with_delta && (n == 0 || with_delta < n / 4 * 3)) {
+            n = compress(x, page, size, newer);
+            codec = MVI_DELTA;
+        }
+    }
+    if (n == 0 || n - MAGIC >= size) {
+        codec = MVI_RAW;
+        n = 0;
+    }
+    add_header(out, page, size, pgno, stamp, codec);
+    if (codec == MVI_RAW)
+        mvi_buf_add(out, page, size);
+    else
+        mvi_buf_add(out, x->frame + MAGIC, n - MAGIC);
+    if (delta)
+        *delta = codec == MVI_DELTA;
+    return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
+}
+
+void mvi_image_set_depth(uint8_t *encoded, uint8_t depth)
+{
+    encoded[MV_STAMP_SIZE + 1] = depth;
+}
+
+int mvi_image_parse(mv_slice value, const char *what, mvi_image *out)
+{
+    if (value.size < MVI_IMAGE_HEADER)
+        return mv_fail(MV_CORRUPT, "%s: an image of %zu bytes is too short", what, value.size);
+    const uint8_t *p = value.data;
+    memcpy(out->stamp.bytes, p, MV_STAMP_SIZE);
+    out->codec = p[MV_STAMP_SIZE];
+    out->depth = p[MV_STAMP_SIZE + 1];
+    uint8_t log2 = p[MV_STAMP_SIZE + 2];
+    out->checksum = mvi_get64(p + MV_STAMP_SIZE + 3);
+    out->payload = mvi_slice(p + MVI_IMAGE_HEADER, value.size - MVI_IMAGE_HEADER);
+    if ((out->codec & ~MVI_CONTINUED) > MVI_ZERO || log2 < 9 || log2 > 16)
+        return mv_fail(MV_CORRUPT, "%s: unknown codec %u or size 2^%u", what, out->codec, log2);
+    out->size = (uint32_t)1 << log2;
+    return MV_OK;
+}
+
+static int decompress(contexts *x, const mvi_image *image, const uint8_t *prefix, uint32_t prefix_size,
+                      uint8_t *page)
+{
+    if (image->payload.size > sizeof x->frame - MAGIC)
+        return 0;
+    memcpy(x->frame, magic, MAGIC);
+    memcpy(x->frame + MAGIC, image->payload.data, image->payload.size);
+    if (prefix && ZSTD_isError(ZSTD_DCtx_refPrefix(x->d, prefix, prefix_size)))
+        return 0;
+    return ZSTD_decompressDCtx(x->d, page, image->size, x->frame, MAGIC + image->payload.size) == image->size;
+}
+
+int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer, uint32_t newer_size,
+                     uint8_t *page)
+{
+    contexts *x = contexts_get();
+    if (!x)
+        return mv_fail(MV_NOMEM, "out of memory for a compression context");
+    int good = 0;
+    switch (image->codec) {
+    case MVI_RAW:
+        good = image->payload.size == image->size;
+        if (good)
+            memcpy(page, image->payload.data, image->size);
+        break;
+    case MVI_ZERO:
+        memset(page, 0, image->size);
+        good = image->payload.size == 0;
+        break;
+    case MVI_ZSTD:
+        good = decompress(x, image, NULL, 0, page);
+        break;
+    case MVI_DELTA:
+        good = newer && newer_size == image->size && decompress(x, image, newer, newer_size, page);
+        break;
+    default:
+        break;
+    }
+    if (!good)
+        return mv_fail(MV_CORRUPT, "page %u: a stored image cannot be decoded", pgno);
+    if (XXH3_64bits_withSeed(page, image->size, pgno) != image->checksum)
+        return mv_fail(MV_CORRUPT, "page %u: a stored image does not match its checksum", pgno);
+    return MV_OK;
+}
+
+static int put_part(kv_txn *txn, const mvi_key *key, mvi_stamping how, mv_slice value)
+{
+    if (how == MVI_STAMP_KEY)
+        return kv_set_stamped_key(txn, mvi_key_slice(key), MVI_STAMP_IN_HISTORY, value);
+    return kv_set(txn, mvi_key_slice(key), value);
+}
+
+/* How many bytes to keep in the main value so that the rest fills whole blocks; n: all. */
+static size_t keep(const kv_traits *traits, size_t n)
+{
+    if (!traits->value_block || n <= traits->inline_value)
+        return n;
+    size_t over = (n + traits->value_overhead) % traits->value_block;
+    if (over == 0 || n < traits->value_block || over > traits->value_block / 4)
+        return n;
+    return over < MVI_IMAGE_HEADER ? MVI_IMAGE_HEADER : over;
+}
+
+int mvi_image_put(kv_txn *txn, const kv_traits *traits, const mvi_key *key, mvi_stamping how, uint8_t *encoded,
+                  size_t n)
+{
+    size_t kept = keep(traits, n);
+    uint8_t *codec = &encoded[MV_STAMP_SIZE];
+    *codec = (uint8_t)((*codec & ~MVI_CONTINUED) | (kept < n ? MVI_CONTINUED : 0));
+    mv_slice value = mvi_slice(encoded, kept);
+    int rc = how == MVI_STAMP_VALUE ? kv_set_stamped_value(txn, mvi_key_slice(key), value, 0)
+                                    : put_part(txn, key, how, value);
+    mvi_key more = mvi_key_more(*key);
+    if (!rc && kept < n)
+        rc = put_part(txn, &more, how, mvi_slice(encoded + kept, n - kept));
+    else if (!rc && how != MVI_STAMP_KEY && traits->value_block)
+        rc = kv_clear(txn, mvi_key_slice(&more)); /* of the value replaced, if it had one */
+    return rc;
+}
+
+int mvi_image_complete(kv_txn *txn, mv_slice key, mvi_buf *scratch, mvi_image *out)
+{
+    if (!(out->codec & MVI_CONTINUED))
+        return MV_OK;
+    mvi_key more = {.size = 0};
+    mv_slice rest;
+    memcpy(more.bytes, key.data, key.size);
+    more.size = key.size;
+    more = mvi_key_more(more);
+    scratch->size = 0;
+    mvi_buf_add(scratch, out->payload.data, out->payload.size);
+    int rc = kv_get(txn, mvi_key_slice(&more), &rest);
+    if (rc == MV_NOTFOUND)
+        return mv_fail(MV_CORRUPT, "the second part of a stored image is missing");
+    if (rc)
+        return rc;
+    mvi_buf_add(scratch, rest.data, rest.size);
+    if (scratch->failed)
+        return mv_fail(MV_NOMEM, "out of memory reading a page");
+    out->payload = mvi_slice(scratch->data, scratch->size);
+    out->codec &= (uint8_t)~MVI_CONTINUED;
+    return MV_OK;
+}
+
+int mvi_image_get(kv_txn *txn, const mvi_key *key, mvi_buf *scratch, mvi_image *out)
+{
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(key), &value);
+    if (!rc)
+        rc = mvi_image_parse(value, "reading a page", out);
+    return rc ? rc : mvi_image_complete(txn, mvi_key_slice(key), scratch, out);
+}
+
+int mvi_image_clear(kv_txn *txn, const mvi_key *key)
+{
+    mvi_key more = mvi_key_more(*key);
+    int rc = kv_clear(txn, mvi_key_slice(key));
+    return rc ? rc : kv_clear(txn, mvi_key_slice(&more));
+}

@@ -1,0 +1,68 @@
+/* The page codec: one stored image of one page.
+ *
+ *   stamp 10 | codec 1 | depth 1 | log2(size) 1 | checksum 8 | payload
+ *
+ * stamp     the commit that wrote this image
+ * codec     below; with MVI_CONTINUED the payload goes on under the key's MVI_MORE
+ * depth     how many delta entries in a row stand directly behind this image in the
+ *           page's history; a limit on it bounds how far a read must go
+ * checksum  XXH3-64 of the plain page, seeded with the page number, so that an image
+ *           in the wrong place is noticed too (format: xxhash.com, 0.8)
+ * payload   a Zstandard frame (RFC 8878) without its four magic bytes, or the page
+ *
+ * A delta is a frame compressed with the next newer image of the page as a raw
+ * content prefix, so it cannot be read without that image. */
+#ifndef MV_IMAGE_H
+#define MV_IMAGE_H
+
+#include "keys.h"
+
+#define MVI_IMAGE_HEADER 21
+#define MVI_PAGE_MAX 65536
+
+enum { MVI_RAW = 0, MVI_ZSTD = 1, MVI_DELTA = 2, MVI_ZERO = 3, MVI_CONTINUED = 0x80 };
+
+typedef struct mvi_image {
+    mv_stamp stamp;
+    uint8_t codec, depth;
+    uint32_t size; /* of the plain page */
+    uint64_t checksum;
+    mv_slice payload;
+} mvi_image;
+
+/* Appends the encoded image of `page` to `out`. With `newer` (of the same size) a
+ * delta is tried and kept if it is smaller than three quarters of the full one;
+ * *delta (may be NULL) says so. MV_NOMEM. */
+int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
+                     const uint8_t *newer, int *delta);
+
+/* Sets the depth of an encoded image. */
+void mvi_image_set_depth(uint8_t *encoded, uint8_t depth);
+
+/* Reads a stored value; `out` borrows from it. MV_CORRUPT names `what`. */
+int mvi_image_parse(mv_slice value, const char *what, mvi_image *out);
+
+/* Decodes into `page` (image->size bytes) and checks the checksum. `newer` is needed
+ * for a delta. MV_CORRUPT, MV_NOMEM. */
+int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer, uint32_t newer_size,
+                     uint8_t *page);
+
+/* How the stamp gets into a stored image or its key. */
+typedef enum mvi_stamping { MVI_PLAIN, MVI_STAMP_VALUE, MVI_STAMP_KEY } mvi_stamping;
+
+/* Stores an encoded image under `key`, split so that it fills the engine's blocks
+ * instead of spilling a few bytes into another one. */
+int mvi_image_put(kv_txn *txn, const kv_traits *traits, const mvi_key *key, mvi_stamping how, uint8_t *encoded,
+                  size_t n);
+
+/* Reads an image; `scratch` holds the payload when it was split. MV_NOTFOUND. */
+int mvi_image_get(kv_txn *txn, const mvi_key *key, mvi_buf *scratch, mvi_image *out);
+
+/* Completes an image whose main value was read by a range: fetches the rest if
+ * there is one. */
+int mvi_image_complete(kv_txn *txn, mv_slice key, mvi_buf *scratch, mvi_image *out);
+
+/* Clears an image with its continuation. */
+int mvi_image_clear(kv_txn *txn, const mvi_key *key);
+
+#endif

@@ -1,0 +1,132 @@
+/* What the files of the store share. */
+#ifndef MV_STORE_INTERNAL_H
+#define MV_STORE_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "cache.h"
+#include "hostlock.h"
+#include "image.h"
+#include "pagemap.h"
+#include "pageset.h"
+#include "record.h"
+
+struct mv_store {
+    mv_store *next; /* among the open stores of this process */
+    unsigned references;
+    char *url;
+    kv_engine *kv;
+    const kv_traits *traits;
+    mvi_cache *cache;
+    mvi_hostlock *locks;
+    size_t stage_bytes;
+    uint8_t full_every;
+    char host[64], program[64];
+};
+
+/* What a transaction has written: pages in memory, and pages already staged. */
+typedef struct mvi_writes {
+    int active;
+    uint64_t size, lowest; /* bytes: of the database now, and at its shortest */
+    uint32_t page_size;    /* 0: empty and unknown */
+    mvi_pagemap dirty;
+    mvi_pageset staged;
+    mvi_pageset trimmed; /* staged once, then cut off: their images must not become visible */
+    uint8_t txid[MV_TXID_SIZE]; /* of the staging; set with `has_txid` */
+    int has_txid;
+} mvi_writes;
+
+struct mv_db {
+    mv_store *store;
+    uint32_t ns;
+    char name[MV_NAME_MAX + 1];
+    mvi_latest snap; /* the snapshot */
+    int pinned, locked;
+    int swept; /* this handle has looked for abandoned staging */
+    uint64_t newer;     /* commits of others seen */
+    mvi_pageset served; /* pages served since they were last declared stale: the read set */
+    mvi_writes writes;
+    char *message, *statements; /* for the next commit; owned */
+    uint8_t kind;
+    mv_stamp target;     /* of a revert */
+    uint8_t *scratch;    /* MVI_PAGE_MAX bytes, for reads of parts of a page */
+    char *version_texts; /* of mv_db_version */
+};
+
+/* fn's answer that a large commit must be settled first. */
+#define MVI_PENDING_FIRST (-2)
+
+/* ---- clock, ids -------------------------------------------------------- */
+uint64_t mvi_now_ms(void);
+int mvi_random(uint8_t *out, size_t n); /* MV_IO */
+
+/* ---- db.c: reading ----------------------------------------------------- */
+int mvi_check_name(const char *name); /* MV_NAME */
+int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest); /* MV_GONE */
+/* The page as of `at`, in `page` (of `room` bytes); origin->size 0 if it was not there. `pending` (may be NULL): a large commit of that stamp whose pages
+ * may still be staged. */
+int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+             uint32_t room, uint8_t *page, mvi_origin *origin);
+/* The same through the shared cache, at the handle's snapshot. */
+int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin);
+/* The page's size in bytes as the transaction sees the database. */
+uint32_t mvi_page_size(const mv_db *db);
+/* *hit: a commit in (after, until] changed a page of `a` or `b` (b may be NULL). */
+int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, const mvi_pageset *a,
+                const mvi_pageset *b, int *hit);
+/* Adds the pages changed in (after, until] to `set`. */
+int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
+/* Brings the shared cache from where it is to `to`. */
+int mvi_cache_follow(mv_db *db, kv_txn *txn, const mv_stamp *to);
+
+/* ---- writes.c ---------------------------------------------------------- */
+void mvi_writes_begin(mv_db *db);
+void mvi_writes_drop(mv_db *db); /* also clears what was staged */
+uint32_t mvi_pages_of(const mvi_writes *writes);
+/* The page the transaction sees, if it wrote it: 1 found, 0 not, else a negative mv_code. */
+int mvi_writes_find(mv_db *db, uint32_t pgno, uint8_t *page);
+
+/* ---- stage.c: large commits ------------------------------------------- */
+int mvi_stage_flush(mv_db *db, mvi_writes *writes);
+/* Drops from the staged set what equals the snapshot. */
+int mvi_stage_seal(mv_db *db);
+void mvi_stage_discard(mv_db *db, mvi_writes *writes);
+/* Moves the staged pages of the visible large commit, if there is one. */
+int mvi_settle(mv_store *store, uint32_t ns);
+/* Drops staging whose writer is gone; the host lock is held. */
+int mvi_sweep(mv_store *store, uint32_t ns, const uint8_t *own_txid);
+
+/* ---- prepare.c: what a commit will write -------------------------------- */
+typedef struct mvi_change {
+    uint32_t pgno;
+    int had_base;   /* there was an image before */
+    mv_stamp base;  /* its stamp */
+    mvi_buf head;    /* the new encoded image; empty: the page goes */
+    mvi_buf history; /* the old one, encoded; empty if there was none */
+} mvi_change;
+
+/* Encodes one change: `page` (NULL: the page goes) over `old`/`origin`. */
+int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint32_t size, const uint8_t *old,
+                      const mvi_origin *origin, mvi_change *change);
+void mvi_change_free(mvi_change *change);
+/* Writes one change in a transaction. `stamp` NULL: that of this commit, else the known
+ * one (a move). MV_CORRUPT if the stored head is not the one the change was made for. */
+int mvi_change_put(kv_txn *txn, const kv_traits *traits, uint32_t ns, mvi_change *change, const mv_stamp *stamp);
+
+typedef struct mvi_part {
+    mv_db *db;
+    mvi_change *changes;
+    size_t n, room;
+    mvi_pageset changed;
+    mvi_buf set_bytes;
+    uint32_t pages, page_size; /* after the commit */
+    int large, empty;
+    int known; /* `made` was filled in by the run that committed */
+    uint8_t txid[MV_TXID_SIZE];
+    mvi_latest made; /* the newest commit as this one leaves it (stamp: afterwards) */
+} mvi_part;
+int mvi_prepare(mv_db *db, mvi_part *part);
+void mvi_part_free(mvi_part *part);
+
+#endif

@@ -1,0 +1,226 @@
+/* Versions: one, a walk over them, what they changed, what they take. */
+#include <stdio.h>
+
+#include "internal.h"
+
+#define BATCH 64
+
+typedef struct entry {
+    mv_stamp stamp;
+    size_t at, size; /* of the record in `bytes` */
+} entry;
+
+struct mv_log {
+    mv_store *store;
+    uint32_t ns;
+    mv_stamp after, until;
+    int reverse, finished;
+    entry entries[BATCH];
+    size_t n, next;
+    mvi_buf bytes;
+    char *texts;
+};
+
+/* Copies the texts with their terminators, and points the version at them. */
+static int decode_version(const mv_stamp *stamp, mv_slice value, char **texts, mv_version *version)
+{
+    mvi_record r;
+    int rc = mvi_record_decode(value, &r);
+    if (rc)
+        return rc;
+    const mv_slice parts[] = {r.host, r.program, r.message, r.statements};
+    size_t need = 0;
+    for (int i = 0; i < 4; i++)
+        need += parts[i].size + 1;
+    char *at = realloc(*texts, need);
+    if (!at)
+        return mv_fail(MV_NOMEM, "out of memory reading a version");
+    *texts = at;
+    const char *strings[4];
+    for (int i = 0; i < 4; i++) {
+        strings[i] = at;
+        if (parts[i].size)
+            memcpy(at, parts[i].data, parts[i].size);
+        at[parts[i].size] = 0;
+        at += parts[i].size + 1;
+    }
+    *version = (mv_version){
+        .stamp = *stamp,
+        .previous = r.previous,
+        .ms = r.ms,
+        .pages = r.pages,
+        .page_size = r.page_size,
+        .changed = (uint32_t)r.changed,
+        .kind = r.kind,
+        .target = r.target,
+        .host = strings[0],
+        .program = strings[1],
+        .message = strings[2],
+        .statements = strings[3],
+        .pid = r.pid,
+    };
+    memcpy(version->txid, r.txid, MV_TXID_SIZE);
+    return MV_OK;
+}
+
+static void stamp_text(const mv_stamp *stamp, char *out)
+{
+    for (int i = 0; i < MV_STAMP_SIZE; i++)
+        snprintf(out + 2 * i, 3, "%02x", stamp->bytes[i]);
+}
+
+int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version)
+{
+    kv_txn *txn;
+    mv_slice value;
+    mvi_key key = mvi_key_commit(db->ns, stamp);
+    int rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc)
+        rc = decode_version(stamp, value, &db->version_texts, version);
+    kv_read_end(txn);
+    if (rc == MV_NOTFOUND) {
+        char text[2 * MV_STAMP_SIZE + 1];
+        stamp_text(stamp, text);
+        rc = mv_fail(MV_NOVERSION, "database \"%s\" has no version %s", db->name, text);
+    }
+    return rc;
+}
+
+int mv_log_open(mv_db *db, const mv_stamp *after, const mv_stamp *until, int reverse, mv_log **out)
+{
+    mv_log *log = calloc(1, sizeof *log);
+    if (!log)
+        return mv_fail(MV_NOMEM, "out of memory reading versions");
+    log->store = db->store;
+    log->ns = db->ns;
+    log->after = after ? *after : mvi_zero_stamp;
+    log->until = until ? *until : mvi_last_stamp;
+    log->reverse = reverse;
+    *out = log;
+    return MV_OK;
+}
+
+static int take(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
+{
+    mv_log *log = ctx;
+    mv_slice value;
+    (void)record;
+    mvi_key key = mvi_key_commit(log->ns, stamp);
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (rc)
+        return rc;
+    log->entries[log->n++] = (entry){*stamp, log->bytes.size, value.size};
+    mvi_buf_add(&log->bytes, value.data, value.size);
+    return log->bytes.failed ? mv_fail(MV_NOMEM, "out of memory reading versions") : MV_OK;
+}
+
+/* The stamp just before: bounds are (after, until], so walking back needs it. */
+static mv_stamp before(mv_stamp stamp)
+{
+    for (int i = MV_STAMP_SIZE - 1; i >= 0 && stamp.bytes[i]-- == 0; i--)
+        ;
+    return stamp;
+}
+
+static int refill(mv_log *log)
+{
+    kv_txn *txn;
+    log->n = log->next = log->bytes.size = 0;
+    int rc = kv_read_begin(log->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = mvi_records(txn, log->ns, &log->after, &log->until, BATCH, log->reverse ? KV_REVERSE : 0, take, log);
+    kv_read_end(txn);
+    log->finished = log->n < BATCH;
+    if (log->n && log->reverse)
+        log->until = before(log->entries[log->n - 1].stamp);
+    else if (log->n)
+        log->after = log->entries[log->n - 1].stamp;
+    return rc;
+}
+
+int mv_log_next(mv_log *log, mv_version *version)
+{
+    if (log->next == log->n) {
+        int rc = log->finished ? MV_OK : refill(log);
+        if (rc)
+            return rc;
+        if (log->next == log->n)
+            return MV_NOTFOUND;
+    }
+    const entry *e = &log->entries[log->next++];
+    return decode_version(&e->stamp, mvi_slice(log->bytes.data + e->at, e->size), &log->texts, version);
+}
+
+void mv_log_close(mv_log *log)
+{
+    if (!log)
+        return;
+    mvi_buf_free(&log->bytes);
+    free(log->texts);
+    free(log);
+}
+
+int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint32_t **pages, size_t *n)
+{
+    kv_txn *txn;
+    mvi_pageset set = {0};
+    *pages = NULL;
+    *n = 0;
+    int rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = mvi_collect(txn, db->ns, after, until, &set);
+    kv_read_end(txn);
+    if (!rc && !(*pages = malloc((set.count + 1) * sizeof **pages)))
+        rc = mv_fail(MV_NOMEM, "out of memory listing pages");
+    for (uint32_t p = mvi_pageset_next(&set, 0); p && !rc; p = mvi_pageset_next(&set, p))
+        (*pages)[(*n)++] = p;
+    mvi_pageset_clear(&set);
+    return rc;
+}
+
+/* Counts keys of one kind: all, those of full size, and bytes of keys and values. */
+static int count(kv_txn *txn, uint32_t ns, char kind, size_t full_size, uint64_t *keys, uint64_t *bytes)
+{
+    mvi_key begin = mvi_key_meta(ns), end;
+    begin.bytes[3] = (uint8_t)kind;
+    end = mvi_key_after(begin);
+    kv_cursor *cursor;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    while (!rc) {
+        mv_slice key, value;
+        rc = kv_next(cursor, &key, &value);
+        if (rc)
+            break;
+        *keys += key.size == full_size;
+        *bytes += key.size + value.size;
+    }
+    kv_cursor_close(cursor);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+int mv_db_usage(mv_db *db, mv_usage *usage)
+{
+    kv_txn *txn;
+    uint64_t times = 0, staged = 0;
+    memset(usage, 0, sizeof *usage);
+    int rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = count(txn, db->ns, 'h', MVI_HEAD_KEY_SIZE, &usage->heads, &usage->head_bytes);
+    if (!rc)
+        rc = count(txn, db->ns, 'v', MVI_HISTORY_KEY_SIZE, &usage->history, &usage->history_bytes);
+    if (!rc)
+        rc = count(txn, db->ns, 'c', MVI_COMMIT_KEY_SIZE, &usage->records, &usage->record_bytes);
+    if (!rc)
+        rc = count(txn, db->ns, 't', MVI_TIME_KEY_SIZE, &times, &usage->record_bytes);
+    if (!rc)
+        rc = count(txn, db->ns, 's', MVI_STAGED_KEY_SIZE, &staged, &usage->staged_bytes);
+    usage->versions = usage->records;
+    kv_read_end(txn);
+    return rc;
+}

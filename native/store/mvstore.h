@@ -1,0 +1,219 @@
+/* The upper seam: versioned databases made of pages.
+ *
+ * A store holds databases by name. A database is an array of pages (numbered from
+ * 1, one size per version: 512 to 65536 bytes) with a history: every commit is a
+ * version, named by its 10-byte stamp, and every past version reads exactly as it
+ * was. The store knows pages and versions, not SQL; three facts of the SQLite file
+ * format are used, all about page 1 (page1.h).
+ *
+ *     mv_store *store;
+ *     mv_db *db;
+ *     mv_store_open("lmdb:/var/lib/notes", &store);
+ *     mv_db_open(store, "notes.db", MV_CREATE, &db);
+ *     mv_db_begin(db, &stale);              take the newest snapshot
+ *     mv_db_read(db, 1, page);              read pages of it
+ *     mv_db_lock(db);                       become the writer of this host
+ *     mv_db_write(db, 1, page);             buffered
+ *     mv_db_commit(&db, 1, &stamp);         one version, durable when this returns
+ *     mv_db_unlock(db);
+ *
+ * Threads: an mv_store may be used by any number of threads, an mv_db by one at a
+ * time. Ownership: what a function hands out through a pointer argument belongs to
+ * the caller and is released by the named function; strings in structs live as
+ * stated there. Errors: every function returns an mv_code and leaves a sentence in
+ * mv_error_text() (base/error.h). After any error the database is as before the
+ * call or as after it, never between, and the handle can be used again.
+ */
+#ifndef MV_STORE_H
+#define MV_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../base/error.h"
+
+#define MV_STAMP_SIZE 10
+#define MV_TXID_SIZE 16
+#define MV_NAME_MAX 255
+#define MV_FORMAT 1 /* of the stored data; a newer one is refused with MV_FORMAT */
+
+typedef struct mv_store mv_store;
+typedef struct mv_db mv_db;
+typedef struct mv_log mv_log;
+
+/* A version's name. All zero: the empty database before its first commit. */
+typedef struct mv_stamp {
+    uint8_t bytes[MV_STAMP_SIZE];
+} mv_stamp;
+
+/* ---- stores ------------------------------------------------------------ */
+
+/* Opens the store at `url` (kv/kv.h lists the schemes), creating it if absent.
+ * Handles of one URL in one process share its page cache. Undone by mv_store_close.
+ * MV_URL, MV_PERM, MV_FORMAT (written by a newer release), MV_CORRUPT, MV_IO, MV_FULL. */
+MV_API int mv_store_open(const char *url, mv_store **store);
+MV_API void mv_store_close(mv_store *store);
+
+/* The default store's URL: $MVSQLITE_STORE, or "lmdb:" with mvsqlite/store below
+ * $XDG_DATA_HOME or ~/.local/share. MV_URL if it does not fit `room` bytes or no
+ * home is known. */
+MV_API int mv_default_url(char *url, size_t room);
+
+/* Settings of a store in this process.
+ *   MV_STAGE_BYTES  a transaction writing more than this is staged (default: what the
+ *                   engine advises); also the size of each step of the move
+ *   MV_CACHE_BYTES  bound of the shared page cache (default 64 MiB)
+ *   MV_FULL_EVERY   at most so many deltas in a row in a page's history (default 32) */
+typedef enum mv_setting { MV_STAGE_BYTES, MV_CACHE_BYTES, MV_FULL_EVERY } mv_setting;
+MV_API int mv_store_set(mv_store *store, int setting, uint64_t value);
+
+/* ---- names ------------------------------------------------------------- */
+
+/* Names are 1 to 255 bytes of UTF-8 without control characters, and do not end in
+ * "-journal", "-wal" or "-shm" (MV_NAME). Deleting only takes the name away: the
+ * data stay until mv_undelete gives them a name again, the newest deletion first. */
+MV_API int mv_create(mv_store *store, const char *name);                      /* MV_EXISTS */
+MV_API int mv_delete(mv_store *store, const char *name);                      /* MV_NOTFOUND */
+MV_API int mv_undelete(mv_store *store, const char *name, const char *as);    /* MV_NOTFOUND, MV_EXISTS */
+MV_API int mv_rename(mv_store *store, const char *name, const char *to);      /* MV_NOTFOUND, MV_EXISTS */
+
+typedef struct mv_info {
+    const char *name; /* lives until the callback returns */
+    uint32_t id;
+    uint64_t created_ms, deleted_ms; /* unix time; deleted_ms 0: not deleted */
+    mv_stamp newest;
+    uint64_t newest_ms;
+    uint32_t pages, page_size;
+} mv_info;
+/* Calls `each` for every database by id, deleted ones too; stops at its first
+ * non-zero answer and returns it. */
+MV_API int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx);
+
+/* ---- an open database -------------------------------------------------- */
+
+#define MV_CREATE 1 /* create the database if there is none of that name */
+
+/* MV_NOTFOUND, MV_NAME. Undone by mv_db_close, which drops what is not committed. */
+MV_API int mv_db_open(mv_store *store, const char *name, int flags, mv_db **db);
+MV_API void mv_db_close(mv_db *db);
+
+/* Moves to the newest snapshot. *stale says that pages this handle has served since
+ * they were last declared stale have changed: whoever caches them must drop them.
+ * A pinned handle stays where it is. Not while a transaction is being written. */
+MV_API int mv_db_begin(mv_db *db, int *stale);
+
+/* What the current snapshot is. `newer` counts only in mv_db_begin's sense: commits
+ * of others seen since the handle was opened. */
+typedef struct mv_snapshot {
+    mv_stamp stamp;
+    uint64_t ms;
+    uint32_t pages, page_size; /* 0, 0: empty */
+    uint64_t newer;
+    int pinned;
+} mv_snapshot;
+MV_API void mv_db_snapshot(const mv_db *db, mv_snapshot *snapshot);
+
+/* Pins the handle to a version (MV_NOVERSION) or lets it follow the newest again.
+ * Everything served before counts as stale. Not while writing (MV_MISUSE). */
+MV_API int mv_db_pin(mv_db *db, const mv_stamp *stamp);
+MV_API int mv_db_unpin(mv_db *db);
+
+/* Finds the version of a moment: the newest commit not later than it.
+ *   ISO 8601 "2026-11-24[ T]10:15[:30[.5]][Z|+01:00]" (local time without a zone),
+ *   unix seconds "1790000000[.5]", an age "-5m", "90 s ago", "5 minutes ago", "now".
+ * MV_TIME: not understood, or in the future; MV_NOVERSION: before the first commit. */
+MV_API int mv_db_at(mv_db *db, const char *moment, mv_stamp *stamp);
+/* Reads `moment` alone: unix milliseconds, `now_ms` being the present. */
+MV_API int mv_parse_moment(const char *moment, uint64_t now_ms, uint64_t *ms);
+
+/* Copies one page of the transaction being written, or of the snapshot, to `page`
+ * (page_size bytes). Pages beyond the end, or never written, are zero. */
+MV_API int mv_db_read(mv_db *db, uint32_t pgno, void *page);
+
+/* ---- writing ----------------------------------------------------------- */
+
+/* Becomes the one writer of this host. MV_BUSY: another one is writing. MV_CONFLICT:
+ * pages this handle has served have changed since. MV_READONLY: pinned. The lock ends
+ * with mv_db_unlock, which also drops what is not committed, or with the process. */
+MV_API int mv_db_lock(mv_db *db);
+MV_API void mv_db_unlock(mv_db *db);
+
+/* Bytes [offset, offset+n) of the database as a file, of the transaction being
+ * written; a write beyond the end makes the database longer. The first write to an
+ * empty database should be of one page, and sets the page size. */
+MV_API int mv_db_write_bytes(mv_db *db, uint64_t offset, const void *data, size_t n);
+MV_API int mv_db_read_bytes(mv_db *db, uint64_t offset, void *data, size_t n, size_t *got);
+MV_API int mv_db_truncate(mv_db *db, uint64_t bytes);
+MV_API uint64_t mv_db_size(const mv_db *db);
+
+/* What the next commit of the handle records, besides host, program and process:
+ * copied; NULL takes it back. Cleared by commit and unlock. */
+MV_API int mv_db_message(mv_db *db, const char *message);
+MV_API int mv_db_statements(mv_db *db, const char *sql);
+
+/* Commits what `n` handles of one store have written, all or none, as one version of
+ * each. A handle whose pages are all as they were gets no version. Handles stay
+ * locked. *stamp (may be NULL) is the version, zero if there was none.
+ * MV_CONFLICT: pages served to a handle were changed by others since its snapshot;
+ * MV_GONE: the database was deleted; MV_IO, MV_FULL, MV_UNREACHABLE, MV_UNKNOWN. */
+MV_API int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp);
+
+/* Drops what is not committed, keeping the lock. */
+MV_API void mv_db_rollback(mv_db *db);
+
+/* Makes the state of `stamp` the newest one, as a commit of its own. Takes and
+ * releases the lock. MV_NOVERSION, MV_BUSY, and what mv_db_commit returns. */
+MV_API int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made);
+
+/* ---- history ----------------------------------------------------------- */
+
+typedef enum mv_kind { MV_KIND_COMMIT = 0, MV_KIND_REVERT = 1 } mv_kind;
+
+typedef struct mv_version {
+    mv_stamp stamp, previous;
+    uint64_t ms;
+    uint32_t pages, page_size; /* of the database at this version */
+    uint32_t changed;          /* pages this commit changed */
+    int kind;
+    mv_stamp target; /* of a revert */
+    uint8_t txid[MV_TXID_SIZE];
+    const char *host, *program, *message, *statements; /* "" if unknown; live until the next mv_log call */
+    uint64_t pid;
+} mv_version;
+
+/* Walks the versions in (after, until], newest first if `reverse`. NULL: no bound. */
+MV_API int mv_log_open(mv_db *db, const mv_stamp *after, const mv_stamp *until, int reverse, mv_log **log);
+MV_API int mv_log_next(mv_log *log, mv_version *version); /* MV_NOTFOUND: no more */
+MV_API void mv_log_close(mv_log *log);
+
+/* One version (MV_NOVERSION). Its strings live until the handle's next call of this. */
+MV_API int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version);
+
+/* The pages changed by the commits in (after, until], ascending. *pages is released
+ * with mv_free. */
+MV_API int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint32_t **pages, size_t *n);
+MV_API void mv_free(void *memory);
+
+/* What the database takes in the store, in bytes of keys and values. */
+typedef struct mv_usage {
+    uint64_t versions, heads, head_bytes, history, history_bytes, records, record_bytes, staged_bytes;
+} mv_usage;
+MV_API int mv_db_usage(mv_db *db, mv_usage *usage);
+
+/* Reads every image of every version and every record, and calls `problem` with a
+ * sentence for each thing that is wrong; `progress` (may be NULL) with how many of
+ * how many images are done. Returns MV_OK if it could read everything (whatever it
+ * found), *problems says how many sentences there were. */
+typedef struct mv_check {
+    void (*problem)(void *ctx, const char *what);
+    void (*progress)(void *ctx, uint64_t done, uint64_t of);
+    void *ctx;
+    uint64_t images, problems; /* results */
+} mv_check;
+MV_API int mv_db_verify(mv_db *db, mv_check *check);
+
+/* Finishes the move of a large commit whose writer died, and drops abandoned
+ * staging. Writers do it by themselves. */
+MV_API int mv_db_settle(mv_db *db);
+
+#endif

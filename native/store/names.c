@@ -1,0 +1,308 @@
+/* Databases by name: create, delete, undelete, rename, list. */
+#include "internal.h"
+
+typedef struct naming {
+    mv_store *store;
+    const char *name, *other;
+    uint64_t now_ms;
+} naming;
+
+static int conflict(kv_txn *txn, const mvi_key *key)
+{
+    mvi_key end = *key;
+    end.bytes[end.size++] = 0; /* the key itself and nothing else */
+    return kv_add_read_conflict(txn, mvi_key_slice(key), mvi_key_slice(&end));
+}
+
+/* The id behind a name; MV_NOTFOUND without a message. */
+static int get_ns(kv_txn *txn, const char *name, uint32_t *ns)
+{
+    mvi_key key = mvi_key_name(name);
+    mv_slice value;
+    int rc = conflict(txn, &key);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc && value.size != 4)
+        rc = mv_fail(MV_CORRUPT, "the name \"%s\" leads to %zu bytes that are no database id", name, value.size);
+    if (!rc)
+        *ns = mvi_get32(value.data);
+    return rc;
+}
+
+static int must_be_free(kv_txn *txn, const naming *n, const char *name)
+{
+    uint32_t taken;
+    int rc = get_ns(txn, name, &taken);
+    if (rc == MV_NOTFOUND)
+        return MV_OK;
+    return rc ? rc : mv_fail(MV_EXISTS, "store %s has a database \"%s\" already: choose another name, or delete that one",
+                             n->store->url, name);
+}
+
+static int must_exist(kv_txn *txn, const naming *n, uint32_t *ns)
+{
+    int rc = get_ns(txn, n->name, ns);
+    return rc == MV_NOTFOUND ? mv_fail(rc, "no database \"%s\" in store %s", n->name, n->store->url) : rc;
+}
+
+static int get_meta(kv_txn *txn, uint32_t ns, mvi_meta *meta)
+{
+    mvi_key key = mvi_key_meta(ns);
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (rc == MV_NOTFOUND)
+        return mv_fail(MV_CORRUPT, "database %u has no metadata", ns);
+    return rc ? rc : mvi_meta_decode(value, meta);
+}
+
+static int set_meta(kv_txn *txn, uint32_t ns, const mvi_meta *meta)
+{
+    mvi_key key = mvi_key_meta(ns);
+    uint8_t value[MVI_META_ROOM];
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_meta_encode(meta, value)));
+}
+
+static int set_name(kv_txn *txn, const char *name, uint32_t ns)
+{
+    mvi_key key = mvi_key_name(name);
+    uint8_t value[4];
+    mvi_put32(value, ns);
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, 4));
+}
+
+static int clear_name(kv_txn *txn, const char *name)
+{
+    mvi_key key = mvi_key_name(name);
+    return kv_clear(txn, mvi_key_slice(&key));
+}
+
+/* Marks the newest-commit record; the fence makes commits under way notice. */
+static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
+{
+    mvi_key key = mvi_key_latest(ns), fence = mvi_key_fence(ns);
+    mv_slice value;
+    mvi_latest latest;
+    uint8_t bytes[MVI_LATEST_ROOM];
+    int rc = conflict(txn, &key);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &latest);
+    if (rc)
+        return rc == MV_NOTFOUND ? mv_fail(MV_CORRUPT, "database %u has no record of its newest commit", ns) : rc;
+    latest.flags = (uint8_t)((latest.flags & ~MVI_DELETED) | (deleted ? MVI_DELETED : 0));
+    rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_latest_encode(&latest, bytes)));
+    return rc ? rc : kv_set(txn, mvi_key_slice(&fence), mvi_slice(bytes, 1));
+}
+
+/* ---- the transactions ----------------------------------------------------- */
+
+static int next_id(kv_txn *txn, uint32_t *ns)
+{
+    mvi_key key = mvi_key_next_id();
+    mv_slice value;
+    uint8_t next[4];
+    int rc = conflict(txn, &key);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (rc && rc != MV_NOTFOUND)
+        return rc;
+    *ns = !rc && value.size == 4 ? mvi_get32(value.data) : 1;
+    mvi_put32(next, *ns + 1);
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(next, 4));
+}
+
+static int create_in(kv_txn *txn, void *ctx)
+{
+    naming *n = ctx;
+    uint32_t ns = 0;
+    mvi_meta meta = {.created_ms = n->now_ms};
+    mvi_latest latest = {.ms = 0};
+    uint8_t value[MVI_LATEST_ROOM];
+    memcpy(meta.name, n->name, strlen(n->name) + 1);
+    int rc = must_be_free(txn, n, n->name);
+    if (!rc)
+        rc = next_id(txn, &ns);
+    if (!rc)
+        rc = set_name(txn, n->name, ns);
+    if (!rc)
+        rc = set_meta(txn, ns, &meta);
+    mvi_key key = mvi_key_latest(ns);
+    return rc ? rc : kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_latest_encode(&latest, value)));
+}
+
+static int delete_in(kv_txn *txn, void *ctx)
+{
+    naming *n = ctx;
+    uint32_t ns = 0;
+    mvi_meta meta;
+    int rc = must_exist(txn, n, &ns);
+    if (!rc)
+        rc = get_meta(txn, ns, &meta);
+    if (rc)
+        return rc;
+    meta.deleted_ms = n->now_ms;
+    rc = set_meta(txn, ns, &meta);
+    if (!rc)
+        rc = set_deleted(txn, ns, 1);
+    return rc ? rc : clear_name(txn, n->name);
+}
+
+/* The most recently deleted database of that name. */
+static int find_deleted(kv_txn *txn, const naming *n, uint32_t *ns, mvi_meta *found)
+{
+    mvi_key begin = mvi_key_meta(0), end = mvi_key_meta(UINT32_MAX);
+    kv_cursor *cursor;
+    found->deleted_ms = 0;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    while (!rc) {
+        mv_slice key, value;
+        mvi_meta meta;
+        rc = kv_next(cursor, &key, &value);
+        if (!rc)
+            rc = mvi_meta_decode(value, &meta);
+        if (!rc && meta.deleted_ms >= found->deleted_ms && meta.deleted_ms && strcmp(meta.name, n->name) == 0) {
+            *found = meta;
+            *ns = mvi_key_get_ns(key);
+        }
+    }
+    kv_cursor_close(cursor);
+    if (rc != MV_NOTFOUND)
+        return rc;
+    return found->deleted_ms ? MV_OK : mv_fail(MV_NOTFOUND, "no deleted database \"%s\" in store %s", n->name,
+                                               n->store->url);
+}
+
+static int undelete_in(kv_txn *txn, void *ctx)
+{
+    naming *n = ctx;
+    uint32_t ns = 0;
+    mvi_meta meta;
+    int rc = find_deleted(txn, n, &ns, &meta);
+    if (!rc)
+        rc = must_be_free(txn, n, n->other);
+    if (rc)
+        return rc;
+    meta.deleted_ms = 0;
+    memcpy(meta.name, n->other, strlen(n->other) + 1);
+    rc = set_meta(txn, ns, &meta);
+    if (!rc)
+        rc = set_deleted(txn, ns, 0);
+    return rc ? rc : set_name(txn, n->other, ns);
+}
+
+static int rename_in(kv_txn *txn, void *ctx)
+{
+    naming *n = ctx;
+    uint32_t ns = 0;
+    mvi_meta meta;
+    int rc = must_exist(txn, n, &ns);
+    if (!rc)
+        rc = must_be_free(txn, n, n->other);
+    if (!rc)
+        rc = get_meta(txn, ns, &meta);
+    if (rc)
+        return rc;
+    memcpy(meta.name, n->other, strlen(n->other) + 1);
+    rc = set_meta(txn, ns, &meta);
+    if (!rc)
+        rc = clear_name(txn, n->name);
+    return rc ? rc : set_name(txn, n->other, ns);
+}
+
+static int run(mv_store *store, kv_fn fn, const char *name, const char *other)
+{
+    naming n = {store, name, other, mvi_now_ms()};
+    int rc = mvi_check_name(name);
+    if (!rc && other)
+        rc = mvi_check_name(other);
+    return rc ? rc : kv_transact(store->kv, fn, &n, NULL);
+}
+
+int mv_create(mv_store *store, const char *name)
+{
+    return run(store, create_in, name, NULL);
+}
+
+int mv_delete(mv_store *store, const char *name)
+{
+    return run(store, delete_in, name, NULL);
+}
+
+int mv_undelete(mv_store *store, const char *name, const char *as)
+{
+    return run(store, undelete_in, name, as ? as : name);
+}
+
+int mv_rename(mv_store *store, const char *name, const char *to)
+{
+    return run(store, rename_in, name, to);
+}
+
+/* ---- listing -------------------------------------------------------------- */
+
+typedef struct listed {
+    mvi_meta meta;
+    mvi_latest latest;
+    uint32_t ns;
+} listed;
+
+static int collect(kv_txn *txn, listed **all, size_t *n)
+{
+    mvi_key begin = mvi_key_meta(0), end = mvi_key_meta(UINT32_MAX);
+    kv_cursor *cursor;
+    size_t room = 0;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    while (!rc) {
+        mv_slice key, value;
+        rc = kv_next(cursor, &key, &value);
+        if (rc)
+            break;
+        if (*n == room) {
+            room = room ? room * 2 : 16;
+            listed *bigger = realloc(*all, room * sizeof **all);
+            if (!bigger) {
+                rc = mv_fail(MV_NOMEM, "out of memory listing databases");
+                break;
+            }
+            *all = bigger;
+        }
+        listed *entry = &(*all)[(*n)++];
+        entry->ns = mvi_key_get_ns(key);
+        rc = mvi_meta_decode(value, &entry->meta);
+        mvi_key latest = mvi_key_latest(entry->ns);
+        if (!rc)
+            rc = kv_get(txn, mvi_key_slice(&latest), &value);
+        if (!rc)
+            rc = mvi_latest_decode(value, &entry->latest);
+    }
+    kv_cursor_close(cursor);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx)
+{
+    kv_txn *txn;
+    listed *all = NULL;
+    size_t n = 0;
+    int rc = kv_read_begin(store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = collect(txn, &all, &n);
+    kv_read_end(txn);
+    for (size_t i = 0; i < n && !rc; i++) {
+        mv_info info = {
+            .name = all[i].meta.name,
+            .id = all[i].ns,
+            .created_ms = all[i].meta.created_ms,
+            .deleted_ms = all[i].meta.deleted_ms,
+            .newest = all[i].latest.stamp,
+            .newest_ms = all[i].latest.ms,
+            .pages = all[i].latest.pages,
+            .page_size = all[i].latest.page_size,
+        };
+        rc = each(ctx, &info);
+    }
+    free(all);
+    return rc;
+}

@@ -1,0 +1,212 @@
+#include "record.h"
+
+static uint8_t log2_of(uint32_t size)
+{
+    return size ? (uint8_t)__builtin_ctz(size) : 0;
+}
+
+static uint32_t size_of(uint8_t log2)
+{
+    return log2 >= 9 && log2 <= 16 ? (uint32_t)1 << log2 : 0;
+}
+
+size_t mvi_latest_encode(const mvi_latest *latest, uint8_t *out)
+{
+    memcpy(out, latest->stamp.bytes, MV_STAMP_SIZE);
+    mvi_put32(out + 10, latest->pages);
+    out[14] = log2_of(latest->page_size);
+    mvi_put64(out + 15, latest->ms);
+    out[23] = latest->flags;
+    if (!(latest->flags & MVI_PENDING))
+        return 24;
+    memcpy(out + 24, latest->pending, MV_TXID_SIZE);
+    return 40;
+}
+
+int mvi_latest_decode(mv_slice value, mvi_latest *latest)
+{
+    const uint8_t *p = value.data;
+    memset(latest, 0, sizeof *latest);
+    if (value.size < 24 || (p[23] & MVI_PENDING && value.size < 40))
+        return mv_fail(MV_CORRUPT, "the record of the newest commit has %zu bytes", value.size);
+    memcpy(latest->stamp.bytes, p, MV_STAMP_SIZE);
+    latest->pages = mvi_get32(p + 10);
+    latest->page_size = size_of(p[14]);
+    latest->ms = mvi_get64(p + 15);
+    latest->flags = p[23];
+    if (latest->flags & MVI_PENDING)
+        memcpy(latest->pending, p + 24, MV_TXID_SIZE);
+    return MV_OK;
+}
+
+size_t mvi_meta_encode(const mvi_meta *meta, uint8_t *out)
+{
+    size_t n = strlen(meta->name);
+    mvi_put64(out, meta->created_ms);
+    mvi_put64(out + 8, meta->deleted_ms);
+    memcpy(out + 16, meta->name, n);
+    return 16 + n;
+}
+
+int mvi_meta_decode(mv_slice value, mvi_meta *meta)
+{
+    if (value.size < 17 || value.size > MVI_META_ROOM)
+        return mv_fail(MV_CORRUPT, "the metadata of a database have %zu bytes", value.size);
+    meta->created_ms = mvi_get64(value.data);
+    meta->deleted_ms = mvi_get64(value.data + 8);
+    memcpy(meta->name, value.data + 16, value.size - 16);
+    meta->name[value.size - 16] = 0;
+    return MV_OK;
+}
+
+size_t mvi_pending_encode(const mvi_pending *pending, uint8_t *out)
+{
+    mvi_put64(out, pending->ms);
+    mvi_put32(out + 8, pending->pages);
+    out[12] = log2_of(pending->page_size);
+    return MVI_PENDING_ROOM;
+}
+
+int mvi_pending_decode(mv_slice value, mvi_pending *pending)
+{
+    if (value.size != MVI_PENDING_ROOM)
+        return mv_fail(MV_CORRUPT, "the record of a large commit has %zu bytes", value.size);
+    pending->ms = mvi_get64(value.data);
+    pending->pages = mvi_get32(value.data + 8);
+    pending->page_size = size_of(value.data[12]);
+    return MV_OK;
+}
+
+static void add_text(mvi_buf *out, uint8_t tag, mv_slice text)
+{
+    if (text.size == 0)
+        return;
+    mvi_buf_byte(out, tag);
+    mvi_buf_varint(out, text.size);
+    mvi_buf_add(out, text.data, text.size);
+}
+
+void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out)
+{
+    uint8_t fixed[14];
+    mvi_put64(fixed, record->ms);
+    mvi_put32(fixed + 8, record->pages);
+    fixed[12] = log2_of(record->page_size);
+    fixed[13] = record->kind;
+    mvi_buf_add(out, record->txid, MV_TXID_SIZE);
+    mvi_buf_add(out, record->previous.bytes, MV_STAMP_SIZE);
+    mvi_buf_add(out, fixed, sizeof fixed);
+    if (record->kind == MV_KIND_REVERT)
+        mvi_buf_add(out, record->target.bytes, MV_STAMP_SIZE);
+    mvi_buf_varint(out, record->changed);
+    size_t chunks = set_bytes.size > MVI_SET_CHUNK ? (set_bytes.size + MVI_SET_CHUNK - 1) / MVI_SET_CHUNK : 0;
+    mvi_buf_varint(out, chunks);
+    mvi_buf_varint(out, chunks ? 0 : set_bytes.size);
+    if (!chunks)
+        mvi_buf_add(out, set_bytes.data, set_bytes.size);
+    mvi_buf pid = {0};
+    mvi_buf_varint(&pid, record->pid);
+    add_text(out, MVI_HOST, record->host);
+    add_text(out, MVI_PROGRAM, record->program);
+    add_text(out, MVI_PID, mvi_slice(pid.data, pid.size));
+    add_text(out, MVI_MESSAGE, record->message);
+    add_text(out, MVI_STATEMENTS, record->statements);
+    out->failed |= pid.failed;
+    mvi_buf_free(&pid);
+}
+
+static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
+{
+    mvi_reader r = {text.data, text.data + text.size, 0};
+    switch (tag) {
+    case MVI_HOST: record->host = text; break;
+    case MVI_PROGRAM: record->program = text; break;
+    case MVI_PID: record->pid = mvi_read_varint(&r); break;
+    case MVI_MESSAGE: record->message = text; break;
+    case MVI_STATEMENTS: record->statements = text; break;
+    default: break; /* of a later release: no harm in not knowing it */
+    }
+}
+
+int mvi_record_decode(mv_slice value, mvi_record *record)
+{
+    memset(record, 0, sizeof *record);
+    mvi_reader r = {value.data, value.data + value.size, 0};
+    const uint8_t *p = mvi_read(&r, MV_TXID_SIZE + MV_STAMP_SIZE + 14);
+    if (!p)
+        return mv_fail(MV_CORRUPT, "a commit record has %zu bytes", value.size);
+    record->txid = p;
+    memcpy(record->previous.bytes, p + 16, MV_STAMP_SIZE);
+    record->ms = mvi_get64(p + 26);
+    record->pages = mvi_get32(p + 34);
+    record->page_size = size_of(p[38]);
+    record->kind = p[39];
+    if (record->kind == MV_KIND_REVERT && (p = mvi_read(&r, MV_STAMP_SIZE)) != NULL)
+        memcpy(record->target.bytes, p, MV_STAMP_SIZE);
+    record->changed = mvi_read_varint(&r);
+    record->chunks = mvi_read_varint(&r);
+    size_t n = mvi_read_varint(&r);
+    record->set = mvi_slice(mvi_read(&r, n), n);
+    while (!r.failed && r.at < r.end) {
+        uint8_t tag = *mvi_read(&r, 1);
+        n = mvi_read_varint(&r);
+        p = mvi_read(&r, n);
+        if (p)
+            take_text(record, tag, mvi_slice(p, n));
+    }
+    return r.failed ? mv_fail(MV_CORRUPT, "a commit record is cut short") : MV_OK;
+}
+
+int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record,
+                     int (*each)(void *ctx, uint32_t pgno), void *ctx)
+{
+    if (record->chunks == 0)
+        return mvi_pageset_decode(record->set, each, ctx);
+    mvi_buf whole = {0};
+    int rc = MV_OK;
+    for (uint64_t i = 0; i < record->chunks && !rc; i++) {
+        mvi_key key = mvi_key_chunk(ns, stamp, (uint16_t)i);
+        mv_slice part;
+        rc = kv_get(txn, mvi_key_slice(&key), &part);
+        if (rc == MV_NOTFOUND)
+            rc = mv_fail(MV_CORRUPT, "a part of a commit's set of pages is missing");
+        else if (!rc)
+            mvi_buf_add(&whole, part.data, part.size);
+    }
+    if (!rc && whole.failed)
+        rc = mv_fail(MV_NOMEM, "out of memory reading a set of pages");
+    if (!rc)
+        rc = mvi_pageset_decode(mvi_slice(whole.data, whole.size), each, ctx);
+    mvi_buf_free(&whole);
+    return rc;
+}
+
+int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, size_t limit, int flags,
+                mvi_each_record each, void *ctx)
+{
+    mvi_key begin = mvi_key_after(mvi_key_commit(ns, after));
+    mvi_key end = mvi_key_after(mvi_key_commit(ns, until));
+    if (mvi_stamp_cmp(after, until) >= 0)
+        return MV_OK;
+    if (mvi_stamp_is_zero(after))
+        begin = mvi_key_commit(ns, after);
+    if (mvi_stamp_cmp(until, &mvi_last_stamp) == 0)
+        end = mvi_key_commit(ns + 1, &mvi_zero_stamp);
+    kv_cursor *cursor = NULL;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, flags, &cursor);
+    size_t seen = 0;
+    while (!rc && (limit == 0 || seen < limit)) {
+        mv_slice key, value;
+        rc = kv_next(cursor, &key, &value);
+        if (rc || key.size > MVI_COMMIT_KEY_SIZE)
+            continue; /* the end, or a chunk of a page set */
+        mvi_record record;
+        mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT);
+        rc = mvi_record_decode(value, &record);
+        if (!rc)
+            rc = each(ctx, txn, &stamp, &record);
+        seen++;
+    }
+    kv_cursor_close(cursor);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}

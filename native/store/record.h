@@ -1,0 +1,70 @@
+/* The small records: newest commit, metadata, commit record, large commit.
+ * Each begins with what a reader needs first; numbers are big-endian or varints. */
+#ifndef MV_RECORD_H
+#define MV_RECORD_H
+
+#include "keys.h"
+#include "pageset.h"
+
+/* mv/l: stamp 10 | pages 4 | log2(page size) 1 | ms 8 | flags 1 | txid 16 if MVI_PENDING */
+enum { MVI_DELETED = 1, MVI_PENDING = 2 };
+#define MVI_LATEST_ROOM 40
+typedef struct mvi_latest {
+    mv_stamp stamp;
+    uint32_t pages, page_size; /* 0, 0: empty */
+    uint64_t ms;
+    uint8_t flags;
+    uint8_t pending[MV_TXID_SIZE]; /* the large commit whose pages still move */
+} mvi_latest;
+size_t mvi_latest_encode(const mvi_latest *latest, uint8_t *out);
+int mvi_latest_decode(mv_slice value, mvi_latest *latest);
+
+/* mv/m: created ms 8 | deleted ms 8 | name */
+#define MVI_META_ROOM (16 + MV_NAME_MAX)
+typedef struct mvi_meta {
+    uint64_t created_ms, deleted_ms;
+    char name[MV_NAME_MAX + 1];
+} mvi_meta;
+size_t mvi_meta_encode(const mvi_meta *meta, uint8_t *out);
+int mvi_meta_decode(mv_slice value, mvi_meta *meta);
+
+/* mv/p: ms of the last sign of life 8 | pages after the commit 4 | log2(page size) 1 */
+#define MVI_PENDING_ROOM 13
+typedef struct mvi_pending {
+    uint64_t ms;
+    uint32_t pages, page_size;
+} mvi_pending;
+size_t mvi_pending_encode(const mvi_pending *pending, uint8_t *out);
+int mvi_pending_decode(mv_slice value, mvi_pending *pending);
+
+/* mv/c: txid 16 | previous stamp 10 | ms 8 | pages 4 | log2(page size) 1 | kind 1 |
+ *       target 10 if a revert | pages changed varint | chunks varint |
+ *       set of pages: size varint, bytes (empty if it stands in chunks) |
+ *       then for each text: tag 1, size varint, bytes */
+enum { MVI_HOST = 1, MVI_PROGRAM = 2, MVI_PID = 3, MVI_MESSAGE = 4, MVI_STATEMENTS = 5 };
+typedef struct mvi_record {
+    const uint8_t *txid;
+    mv_stamp previous, target;
+    uint64_t ms, changed, chunks, pid;
+    uint32_t pages, page_size;
+    uint8_t kind;
+    mv_slice set, host, program, message, statements; /* borrowed from the value */
+} mvi_record;
+#define MVI_SET_CHUNK 60000 /* bytes of a page set in one value */
+/* Appends the record; `set_bytes` is the encoded page set, left out if it needs chunks. */
+void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out);
+int mvi_record_decode(mv_slice value, mvi_record *record);
+
+/* Calls `each` for every page of a record's set, in ascending order; its non-zero
+ * answer ends the walk and is returned. */
+int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record,
+                     int (*each)(void *ctx, uint32_t pgno), void *ctx);
+
+/* Calls `each` for the commit records in (after, until], ascending or (KV_REVERSE)
+ * descending, at most `limit` (0: all); its non-zero answer ends the walk and is
+ * returned. */
+typedef int (*mvi_each_record)(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record);
+int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, size_t limit, int flags,
+                mvi_each_record each, void *ctx);
+
+#endif

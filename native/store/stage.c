@@ -1,0 +1,379 @@
+/* Large commits. Pages are staged in small transactions; one small transaction makes
+ * them visible (commit.c); then they move to heads and history, batch by batch. A
+ * reader looks in the staged set first, so it never matters how far the move is. */
+#include "internal.h"
+#include "page1.h"
+
+/* ---- staging ------------------------------------------------------------- */
+
+typedef struct batch {
+    mv_store *store;
+    uint32_t ns;
+    const uint8_t *txid;
+    uint32_t *pages;
+    mvi_buf *images;
+    size_t n;
+    uint32_t page_size;
+} batch;
+
+static int put_pending(kv_txn *txn, const batch *b)
+{
+    mvi_key key = mvi_key_pending(b->ns, b->txid);
+    mvi_pending pending = {mvi_now_ms(), 0, b->page_size};
+    uint8_t bytes[MVI_PENDING_ROOM];
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_pending_encode(&pending, bytes)));
+}
+
+static int stage_in(kv_txn *txn, void *ctx)
+{
+    batch *b = ctx;
+    int rc = put_pending(txn, b);
+    for (size_t i = 0; i < b->n && !rc; i++) {
+        mvi_key key = mvi_key_staged(b->ns, b->txid, b->pages[i]);
+        rc = mvi_image_put(txn, b->store->traits, &key, MVI_PLAIN, b->images[i].data, b->images[i].size);
+    }
+    return rc;
+}
+
+/* Encodes and stages pages[from..from+n); their numbers join the staged set. */
+static int stage_batch(mv_db *db, mvi_writes *w, uint32_t *pages, size_t n)
+{
+    batch b = {db->store, db->ns, w->txid, pages, calloc(n, sizeof(mvi_buf)), n, w->page_size};
+    int rc = b.images ? MV_OK : mv_fail(MV_NOMEM, "out of memory staging pages");
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = mvi_image_encode(&b.images[i], mvi_pagemap_find(&w->dirty, pages[i]), w->page_size, pages[i],
+                              &mvi_zero_stamp, NULL, NULL);
+    if (!rc)
+        rc = kv_transact(db->store->kv, stage_in, &b, NULL);
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = mvi_pageset_add(&w->staged, pages[i]);
+        mvi_pageset_remove(&w->trimmed, pages[i]);
+    }
+    for (size_t i = 0; b.images && i < n; i++)
+        mvi_buf_free(&b.images[i]);
+    free(b.images);
+    return rc;
+}
+
+static size_t batch_pages(const mv_store *store, uint32_t page_size)
+{
+    size_t n = store->stage_bytes / (page_size ? page_size : 4096);
+    return n ? n : 1;
+}
+
+int mvi_stage_flush(mv_db *db, mvi_writes *w)
+{
+    int rc = w->has_txid ? MV_OK : mvi_random(w->txid, MV_TXID_SIZE);
+    if (rc)
+        return rc;
+    w->has_txid = 1;
+    if (!w->dirty.count) { /* a commit that only cuts pages off: a record without pages */
+        batch none = {.store = db->store, .ns = db->ns, .txid = w->txid, .page_size = w->page_size};
+        return kv_transact(db->store->kv, stage_in, &none, NULL);
+    }
+    uint32_t *pages = mvi_pagemap_sorted(&w->dirty);
+    size_t step = batch_pages(db->store, w->page_size), total = w->dirty.count;
+    rc = pages ? MV_OK : mv_fail(MV_NOMEM, "out of memory staging pages");
+    for (size_t at = 0; at < total && !rc; at += step)
+        rc = stage_batch(db, w, pages + at, total - at < step ? total - at : step);
+    if (!rc)
+        mvi_pagemap_clear(&w->dirty);
+    free(pages);
+    return rc;
+}
+
+typedef struct discard {
+    uint32_t ns;
+    const uint8_t *txid;
+} discard;
+
+static int discard_in(kv_txn *txn, void *ctx)
+{
+    discard *d = ctx;
+    mvi_key begin = mvi_key_staged(d->ns, d->txid, 0), pending = mvi_key_pending(d->ns, d->txid), end = pending;
+    end.bytes[3] = 's';
+    end = mvi_key_after(end);
+    int rc = kv_clear_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
+    return rc ? rc : kv_clear(txn, mvi_key_slice(&pending));
+}
+
+void mvi_stage_discard(mv_db *db, mvi_writes *w)
+{
+    discard d = {db->ns, w->txid};
+    (void)kv_transact(db->store->kv, discard_in, &d, NULL); /* what stays is swept by a later writer */
+    w->has_txid = 0;
+}
+
+/* ---- sealing: pages that equal the snapshot are no change ----------------- */
+
+/* 1: the staged page equals the snapshot's. 0: not. Else a negative mv_code. */
+static int staged_same(mv_db *db, uint32_t pgno, uint8_t *mine, uint8_t *base)
+{
+    mvi_origin origin = {.size = 0};
+    uint32_t size = db->writes.page_size;
+    if (pgno > db->snap.pages || size != db->snap.page_size)
+        return 0;
+    int rc = mvi_base(db, pgno, base, &origin);
+    if (rc)
+        return -rc;
+    if (origin.size != size)
+        return 0;
+    rc = mvi_writes_find(db, pgno, mine);
+    if (rc < 0)
+        return rc;
+    if (pgno == 1 && mvi_page1_is_sqlite(mine) && mvi_page1_is_sqlite(base))
+        return mvi_page1_same(mine, base, size);
+    return memcmp(mine, base, size) == 0;
+}
+
+typedef struct unstage {
+    mv_db *db;
+    const mvi_pageset *same;
+} unstage;
+
+static int unstage_in(kv_txn *txn, void *ctx)
+{
+    unstage *u = ctx;
+    int rc = MV_OK;
+    for (uint32_t p = mvi_pageset_next(u->same, 0); p && !rc; p = mvi_pageset_next(u->same, p)) {
+        mvi_key key = mvi_key_staged(u->db->ns, u->db->writes.txid, p);
+        rc = mvi_image_clear(txn, &key);
+    }
+    return rc;
+}
+
+int mvi_stage_seal(mv_db *db)
+{
+    mvi_writes *w = &db->writes;
+    mvi_pageset same = {0};
+    uint8_t *mine = malloc(MVI_PAGE_MAX), *base = malloc(MVI_PAGE_MAX);
+    int rc = mine && base ? MV_OK : mv_fail(MV_NOMEM, "out of memory preparing a large commit");
+    for (uint32_t p = mvi_pageset_next(&w->staged, 0); p && !rc; p = mvi_pageset_next(&w->staged, p)) {
+        int is = staged_same(db, p, mine, base);
+        if (is < 0)
+            rc = -is;
+        else if (is)
+            rc = mvi_pageset_add(&same, p);
+    }
+    unstage equal = {db, &same}, cut = {db, &w->trimmed};
+    if (!rc && same.count)
+        rc = kv_transact(db->store->kv, unstage_in, &equal, NULL);
+    if (!rc && w->trimmed.count)
+        rc = kv_transact(db->store->kv, unstage_in, &cut, NULL);
+    for (uint32_t p = mvi_pageset_next(&same, 0); p && !rc; p = mvi_pageset_next(&same, p))
+        mvi_pageset_remove(&w->staged, p);
+    mvi_pageset_clear(&same);
+    free(mine);
+    free(base);
+    return rc;
+}
+
+/* ---- moving --------------------------------------------------------------- */
+
+typedef struct move {
+    mv_store *store;
+    uint32_t ns;
+    int done;
+    uint8_t *page, *old; /* MVI_PAGE_MAX each */
+} move;
+
+/* Numbers of the next pages in [begin, end), at most `limit`; *n of them. */
+static int next_pages(kv_txn *txn, const mvi_key *begin, const mvi_key *end, size_t full_size, size_t limit,
+                      uint32_t *pages, size_t *n)
+{
+    kv_cursor *cursor;
+    *n = 0;
+    int rc = kv_range(txn, mvi_key_slice(begin), mvi_key_slice(end), 0, 0, &cursor);
+    while (!rc && *n < limit) {
+        mv_slice key, value;
+        rc = kv_next(cursor, &key, &value);
+        if (!rc && !mvi_key_is_more(key, full_size))
+            pages[(*n)++] = mvi_get32(key.data + full_size - 4);
+    }
+    kv_cursor_close(cursor);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+/* Puts one page (NULL: gone) in the head's place, and the old head into history. */
+static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pgno, const uint8_t *page,
+                     uint32_t size)
+{
+    mvi_origin origin = {.size = 0};
+    mvi_change change;
+    mvi_buf scratch = {0};
+    mvi_image image;
+    mvi_key key = mvi_key_head(m->ns, pgno);
+    int rc = mvi_image_get(txn, &key, &scratch, &image);
+    if (!rc)
+        rc = mvi_image_decode(&image, pgno, NULL, 0, m->old);
+    if (!rc)
+        origin = (mvi_origin){image.stamp, image.size, image.depth};
+    if (rc == MV_NOTFOUND)
+        rc = MV_OK;
+    mvi_buf_free(&scratch);
+    if (!rc)
+        rc = mvi_change_encode(m->store, pgno, page, size, m->old, &origin, &change);
+    if (rc)
+        return rc;
+    rc = mvi_change_put(txn, m->store->traits, m->ns, &change, &latest->stamp);
+    mvi_change_free(&change);
+    return rc;
+}
+
+static int move_staged(kv_txn *txn, move *m, const mvi_latest *latest, const uint32_t *pages, size_t n)
+{
+    int rc = MV_OK;
+    for (size_t i = 0; i < n && !rc; i++) {
+        mvi_image image;
+        mvi_buf scratch = {0};
+        mvi_key key = mvi_key_staged(m->ns, latest->pending, pages[i]);
+        rc = mvi_image_get(txn, &key, &scratch, &image);
+        if (!rc)
+            rc = mvi_image_decode(&image, pages[i], NULL, 0, m->page);
+        mvi_buf_free(&scratch);
+        if (!rc && pages[i] <= latest->pages)
+            rc = move_page(txn, m, latest, pages[i], m->page, image.size);
+        if (!rc)
+            rc = mvi_image_clear(txn, &key);
+    }
+    return rc;
+}
+
+static int finish_move(kv_txn *txn, move *m, mvi_latest *latest)
+{
+    mvi_key pending = mvi_key_pending(m->ns, latest->pending), newest = mvi_key_latest(m->ns);
+    mvi_key fence = mvi_key_fence(m->ns);
+    uint8_t value[MVI_LATEST_ROOM];
+    latest->flags &= (uint8_t)~MVI_PENDING;
+    int rc = kv_clear(txn, mvi_key_slice(&pending));
+    if (!rc)
+        rc = kv_set(txn, mvi_key_slice(&fence), mvi_slice(latest->stamp.bytes, MV_STAMP_SIZE));
+    if (!rc)
+        rc = kv_set(txn, mvi_key_slice(&newest), mvi_slice(value, mvi_latest_encode(latest, value)));
+    m->done = 1;
+    return rc;
+}
+
+/* Pages of the snapshot before that lie beyond the end now. */
+static int move_cut(kv_txn *txn, move *m, mvi_latest *latest, uint32_t *pages, size_t limit)
+{
+    size_t n = 0;
+    int rc = MV_OK;
+    if (latest->pages < UINT32_MAX) {
+        mvi_key begin = mvi_key_head(m->ns, latest->pages + 1), end = mvi_key_head(m->ns + 1, 0);
+        rc = next_pages(txn, &begin, &end, MVI_HEAD_KEY_SIZE, limit, pages, &n);
+    }
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = move_page(txn, m, latest, pages[i], NULL, 0);
+    return !rc && n == 0 ? finish_move(txn, m, latest) : rc;
+}
+
+static int move_in(kv_txn *txn, void *ctx)
+{
+    move *m = ctx;
+    mvi_latest latest;
+    m->done = 0;
+    mvi_key key = mvi_key_latest(m->ns), end;
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &latest);
+    if (rc || !(latest.flags & MVI_PENDING)) {
+        m->done = 1;
+        return rc && rc != MV_NOTFOUND ? rc : KV_NOTHING;
+    }
+    key = mvi_key_fence(m->ns), end = mvi_key_after(key);
+    rc = kv_add_read_conflict(txn, mvi_key_slice(&key), mvi_key_slice(&end));
+    key = mvi_key_staged(m->ns, latest.pending, 0), end = mvi_key_pending(m->ns, latest.pending);
+    end.bytes[3] = 's';
+    end = mvi_key_after(end);
+    size_t n = 0, limit = batch_pages(m->store, latest.page_size);
+    uint32_t *pages = malloc(limit * sizeof *pages);
+    if (!rc && !pages)
+        rc = mv_fail(MV_NOMEM, "out of memory moving a large commit");
+    if (!rc)
+        rc = kv_add_read_conflict(txn, mvi_key_slice(&key), mvi_key_slice(&end));
+    if (!rc)
+        rc = next_pages(txn, &key, &end, MVI_STAGED_KEY_SIZE, limit, pages, &n);
+    if (!rc)
+        rc = n ? move_staged(txn, m, &latest, pages, n) : move_cut(txn, m, &latest, pages, limit);
+    free(pages);
+    return rc;
+}
+
+int mvi_settle(mv_store *store, uint32_t ns)
+{
+    move m = {.store = store, .ns = ns, .page = malloc(MVI_PAGE_MAX), .old = malloc(MVI_PAGE_MAX)};
+    int rc = m.page && m.old ? MV_OK : mv_fail(MV_NOMEM, "out of memory moving a large commit");
+    while (!rc && !m.done)
+        rc = kv_transact(store->kv, move_in, &m, NULL);
+    free(m.page);
+    free(m.old);
+    return rc;
+}
+
+/* ---- sweeping ------------------------------------------------------------- */
+
+#define ABANDONED_MS (3600 * 1000)
+
+/* One abandoned staging's id, if there is one. */
+static int find_abandoned(mv_store *store, uint32_t ns, const uint8_t *own, uint8_t *txid, int *found)
+{
+    kv_txn *txn;
+    mvi_latest latest;
+    mvi_key key = mvi_key_latest(ns), begin = key, end;
+    mv_slice value;
+    *found = 0;
+    int rc = kv_read_begin(store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &latest);
+    begin.bytes[3] = 'p';
+    end = mvi_key_after(begin);
+    kv_cursor *cursor = NULL;
+    if (!rc)
+        rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    while (!rc && !*found) {
+        mvi_pending pending;
+        mv_slice k;
+        rc = kv_next(cursor, &k, &value);
+        if (!rc)
+            rc = mvi_pending_decode(value, &pending);
+        if (rc)
+            break;
+        const uint8_t *id = k.data + 8;
+        int ours = (own && memcmp(id, own, MV_TXID_SIZE) == 0) ||
+                   (latest.flags & MVI_PENDING && memcmp(id, latest.pending, MV_TXID_SIZE) == 0);
+        int old = !store->traits->many_hosts || pending.ms + ABANDONED_MS < mvi_now_ms();
+        if (!ours && old) {
+            memcpy(txid, id, MV_TXID_SIZE);
+            *found = 1;
+        }
+    }
+    kv_cursor_close(cursor);
+    kv_read_end(txn);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+int mvi_sweep(mv_store *store, uint32_t ns, const uint8_t *own_txid)
+{
+    uint8_t txid[MV_TXID_SIZE];
+    int found = 1, rc = MV_OK;
+    while (!rc && found) {
+        rc = find_abandoned(store, ns, own_txid, txid, &found);
+        discard d = {ns, txid};
+        if (!rc && found)
+            rc = kv_transact(store->kv, discard_in, &d, NULL);
+    }
+    return rc;
+}
+
+int mv_db_settle(mv_db *db)
+{
+    int rc = mvi_settle(db->store, db->ns);
+    if (!rc && db->locked)
+        rc = mvi_sweep(db->store, db->ns, db->writes.has_txid ? db->writes.txid : NULL);
+    return rc;
+}

@@ -1,0 +1,227 @@
+/* The transaction being written: a buffer of pages, and a file's view of it. */
+#include "internal.h"
+#include "page1.h"
+
+void mvi_writes_begin(mv_db *db)
+{
+    mvi_writes *w = &db->writes;
+    if (w->active)
+        return;
+    w->active = 1;
+    w->page_size = db->snap.page_size;
+    w->size = w->lowest = (uint64_t)db->snap.pages * db->snap.page_size;
+}
+
+static void drop_memory(mvi_writes *w)
+{
+    mvi_pagemap_clear(&w->dirty);
+    mvi_pageset_clear(&w->staged);
+    mvi_pageset_clear(&w->trimmed);
+    memset(w, 0, sizeof *w);
+}
+
+void mvi_writes_drop(mv_db *db)
+{
+    if (db->writes.has_txid)
+        mvi_stage_discard(db, &db->writes);
+    drop_memory(&db->writes);
+    free(db->message);
+    free(db->statements);
+    db->message = db->statements = NULL;
+    db->kind = MV_KIND_COMMIT;
+}
+
+uint32_t mvi_pages_of(const mvi_writes *w)
+{
+    return w->page_size ? (uint32_t)((w->size + w->page_size - 1) / w->page_size) : 0;
+}
+
+int mvi_writes_find(mv_db *db, uint32_t pgno, uint8_t *page)
+{
+    mvi_writes *w = &db->writes;
+    const uint8_t *mine = mvi_pagemap_find(&w->dirty, pgno);
+    if (mine) {
+        memcpy(page, mine, w->page_size);
+        return 1;
+    }
+    if (!mvi_pageset_has(&w->staged, pgno))
+        return 0;
+    kv_txn *txn;
+    mvi_image image;
+    mvi_buf scratch = {0};
+    mvi_key key = mvi_key_staged(db->ns, w->txid, pgno);
+    int rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return -rc;
+    rc = mvi_image_get(txn, &key, &scratch, &image);
+    if (rc == MV_NOTFOUND)
+        rc = mv_fail(MV_IO, "page %u of this transaction was staged and is gone", pgno);
+    if (!rc && image.size != w->page_size)
+        rc = mv_fail(MV_CORRUPT, "page %u was staged with %u bytes", pgno, image.size);
+    if (!rc)
+        rc = mvi_image_decode(&image, pgno, NULL, 0, page);
+    kv_read_end(txn);
+    mvi_buf_free(&scratch);
+    return rc ? -rc : 1;
+}
+
+static int writable(mv_db *db)
+{
+    if (db->pinned)
+        return mv_fail(MV_READONLY, "database \"%s\" is open at a past version and cannot be written", db->name);
+    if (!db->locked)
+        return mv_fail(MV_MISUSE, "writing without mv_db_lock");
+    mvi_writes_begin(db);
+    return MV_OK;
+}
+
+static int write_page(mv_db *db, uint32_t pgno, uint32_t from, const uint8_t *data, size_t n)
+{
+    mvi_writes *w = &db->writes;
+    uint8_t *page = mvi_pagemap_find(&w->dirty, pgno);
+    int rc = mvi_pageset_add(&db->served, pgno); /* who wrote a page holds it */
+    if (!rc && !page) {
+        if (n < w->page_size)
+            rc = mv_db_read(db, pgno, db->scratch);
+        page = rc ? NULL : mvi_pagemap_make(&w->dirty, pgno, w->page_size);
+        if (page && n < w->page_size)
+            memcpy(page, db->scratch, w->page_size);
+    }
+    if (!rc && !page)
+        rc = mv_fail(MV_NOMEM, "out of memory for page %u", pgno);
+    if (!rc)
+        memcpy(page + from, data, n);
+    return rc;
+}
+
+static int first_page_size(mvi_writes *w, size_t n)
+{
+    if (n < 512 || n > MVI_PAGE_MAX || (n & (n - 1)) != 0)
+        return mv_fail(MV_MISUSE, "the first write to an empty database has %zu bytes, not one page", n);
+    w->page_size = (uint32_t)n;
+    return MV_OK;
+}
+
+int mv_db_write_bytes(mv_db *db, uint64_t offset, const void *data, size_t n)
+{
+    const uint8_t *at = data;
+    mvi_writes *w = &db->writes;
+    int rc = writable(db);
+    if (!rc && w->page_size == 0)
+        rc = first_page_size(w, n);
+    if (!rc && (offset + n) / w->page_size >= UINT32_MAX)
+        rc = mv_fail(MV_FULL, "database \"%s\" would have more than 4,294,967,294 pages", db->name);
+    while (!rc && n > 0) {
+        uint32_t pgno = (uint32_t)(offset / w->page_size) + 1, from = (uint32_t)(offset % w->page_size);
+        size_t part = w->page_size - from;
+        if (part > n)
+            part = n;
+        rc = write_page(db, pgno, from, at, part);
+        if (rc)
+            break;
+        offset += part;
+        at += part;
+        n -= part;
+        if (offset > w->size)
+            w->size = offset;
+    }
+    if (!rc && w->dirty.count * w->page_size > db->store->stage_bytes)
+        rc = mvi_stage_flush(db, w);
+    return rc;
+}
+
+int mv_db_truncate(mv_db *db, uint64_t bytes)
+{
+    int rc = writable(db);
+    mvi_writes *w = &db->writes;
+    if (rc || bytes == w->size)
+        return rc;
+    if (bytes > w->size && w->page_size == 0)
+        return mv_fail(MV_MISUSE, "an empty database cannot be made longer before its first page");
+    w->size = bytes;
+    if (bytes < w->lowest)
+        w->lowest = bytes;
+    uint32_t last = mvi_pages_of(w);
+    mvi_pagemap_truncate(&w->dirty, last);
+    for (uint32_t p = mvi_pageset_next(&w->staged, last); p && !rc; p = mvi_pageset_next(&w->staged, p)) {
+        rc = mvi_pageset_add(&w->trimmed, p);
+        mvi_pageset_remove(&w->staged, p);
+    }
+    return rc;
+}
+
+static int keep_text(char **kept, const char *text)
+{
+    char *copy = text ? strdup(text) : NULL;
+    if (text && !copy)
+        return mv_fail(MV_NOMEM, "out of memory for the text of a commit");
+    free(*kept);
+    *kept = copy;
+    return MV_OK;
+}
+
+int mv_db_message(mv_db *db, const char *message)
+{
+    return keep_text(&db->message, message);
+}
+
+int mv_db_statements(mv_db *db, const char *sql)
+{
+    return keep_text(&db->statements, sql);
+}
+
+/* ---- the host's one writer ---------------------------------------------- */
+
+static int check_fresh(mv_db *db)
+{
+    kv_txn *txn;
+    mvi_latest latest;
+    int hit = 0, rc = kv_read_begin(db->store->kv, &txn);
+    if (rc)
+        return rc;
+    rc = mvi_get_latest(txn, db->ns, &latest);
+    if (!rc && mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0)
+        rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest.stamp, &db->served, NULL, &hit);
+    kv_read_end(txn);
+    if (!rc && hit)
+        rc = mv_fail(MV_CONFLICT, "database \"%s\" was changed since this transaction began to read", db->name);
+    if (!rc && latest.flags & MVI_PENDING)
+        rc = mvi_settle(db->store, db->ns);
+    if (!rc && latest.flags & MVI_PENDING)
+        db->snap.flags &= (uint8_t)~MVI_PENDING;
+    return rc;
+}
+
+int mv_db_lock(mv_db *db)
+{
+    if (db->locked)
+        return MV_OK;
+    if (db->pinned)
+        return mv_fail(MV_READONLY, "database \"%s\" is open at a past version and cannot be written", db->name);
+    int rc = mvi_hostlock_acquire(db->store->locks, db->ns);
+    if (rc)
+        return rc;
+    rc = check_fresh(db);
+    if (!rc && !db->swept)
+        rc = mvi_sweep(db->store, db->ns, NULL);
+    db->swept |= !rc;
+    if (rc)
+        mvi_hostlock_release(db->store->locks, db->ns);
+    else
+        db->locked = 1;
+    return rc;
+}
+
+void mv_db_rollback(mv_db *db)
+{
+    mvi_writes_drop(db);
+}
+
+void mv_db_unlock(mv_db *db)
+{
+    if (!db->locked)
+        return;
+    mvi_writes_drop(db);
+    mvi_hostlock_release(db->store->locks, db->ns);
+    db->locked = 0;
+}

@@ -1,0 +1,354 @@
+/* A main database file: reads and writes of a database of the store, and the commit. */
+#include <stdio.h>
+
+#include "vfs.h"
+
+/* Where the change counter stands in page 1 (fileformat2.html, 1.3). */
+#define COUNTER 24
+#define VALID_FOR 92
+
+static mvv_file *mine(sqlite3_file *file)
+{
+    return (mvv_file *)file;
+}
+
+static int file_close(sqlite3_file *file)
+{
+    mvv_file *f = mine(file);
+    mvv_super_leave(f);
+    mv_db_close(f->db);
+    mv_store_close(f->store);
+    f->db = NULL;
+    f->store = NULL;
+    return SQLITE_OK;
+}
+
+/* The counter is this connection's own: it moves exactly when pages SQLite may hold
+ * have changed, and equals what SQLite wrote after its own commit. */
+static void fill_counter(const mvv_file *f, uint8_t *out, int n, sqlite3_int64 offset)
+{
+    static const int places[] = {COUNTER, VALID_FOR};
+    uint8_t counter[4];
+    mvi_put32(counter, f->counter);
+    for (int p = 0; p < 2; p++)
+        for (int i = 0; i < 4; i++) {
+            sqlite3_int64 at = places[p] + i - offset;
+            if (at >= 0 && at < n)
+                out[at] = counter[i];
+        }
+}
+
+static int file_read(sqlite3_file *file, void *out, int n, sqlite3_int64 offset)
+{
+    mvv_file *f = mine(file);
+    size_t got = 0;
+    int rc = mv_db_read_bytes(f->db, (uint64_t)offset, out, (size_t)n, &got);
+    if (rc)
+        return mvv_error(f->copy, rc);
+    if (offset < VALID_FOR + 4 && got)
+        fill_counter(f, out, (int)got, offset);
+    if (got == (size_t)n)
+        return SQLITE_OK;
+    memset((uint8_t *)out + got, 0, (size_t)n - got);
+    return SQLITE_IOERR_SHORT_READ;
+}
+
+static int file_write(sqlite3_file *file, const void *data, int n, sqlite3_int64 offset)
+{
+    mvv_file *f = mine(file);
+    const uint8_t *page = data;
+    if (offset == 0 && n >= 512) {
+        f->wrote_counter = mvi_get32(page + COUNTER);
+        f->wrote_pages = f->wrote_counter == mvi_get32(page + VALID_FOR) ? mvi_get32(page + 28) : 0;
+        f->wrote_page_size = (uint32_t)page[16] << 8 | page[17];
+        if (f->wrote_page_size == 1)
+            f->wrote_page_size = 65536;
+        f->wrote_wal = page[18] == 2 || page[19] == 2;
+    }
+    int rc = mv_db_write_bytes(f->db, (uint64_t)offset, data, (size_t)n);
+    return rc ? mvv_error(f->copy, rc) : SQLITE_OK;
+}
+
+static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
+{
+    mvv_file *f = mine(file);
+    int rc = mv_db_truncate(f->db, (uint64_t)size);
+    return rc ? mvv_error(f->copy, rc) : SQLITE_OK;
+}
+
+static int file_sync(sqlite3_file *file, int flags)
+{
+    (void)file, (void)flags; /* SQLITE_FCNTL_SYNC has committed, durably */
+    return SQLITE_OK;
+}
+
+static int file_size(sqlite3_file *file, sqlite3_int64 *size)
+{
+    *size = (sqlite3_int64)mv_db_size(mine(file)->db);
+    return SQLITE_OK;
+}
+
+/* ---- locks ------------------------------------------------------------------ */
+
+int mvv_file_refresh(mvv_file *f)
+{
+    int stale = 0;
+    mv_snapshot snapshot;
+    int rc = mv_db_begin(f->db, &stale);
+    if (rc)
+        return mvv_error(f->copy, rc);
+    if (f->strict) {
+        mv_db_snapshot(f->db, &snapshot);
+        stale |= snapshot.newer != f->newer;
+        f->newer = snapshot.newer;
+    }
+    f->counter += stale != 0;
+    return SQLITE_OK;
+}
+
+static int lock_for_writing(mvv_file *f)
+{
+    int rc = mv_db_lock(f->db);
+    /* plain SQLITE_BUSY calls the busy handler; a snapshot that is too old needs a new transaction */
+    return rc == MV_BUSY ? SQLITE_BUSY : rc ? mvv_error(f->copy, rc) : SQLITE_OK;
+}
+
+static int lock_shared(mvv_file *f)
+{
+    int rc = mvv_file_refresh(f);
+    for (int tried = 0; !rc && f->exclusive && tried < 3; tried++) {
+        mv_snapshot snapshot;
+        mv_db_snapshot(f->db, &snapshot);
+        if (snapshot.pinned)
+            break;
+        rc = lock_for_writing(f); /* locking_mode=EXCLUSIVE keeps every other writer out */
+        if (rc != SQLITE_BUSY_SNAPSHOT)
+            break;
+        rc = mvv_file_refresh(f);
+    }
+    return rc;
+}
+
+static int file_lock(sqlite3_file *file, int level)
+{
+    mvv_file *f = mine(file);
+    int rc = SQLITE_OK;
+    if (level <= f->level)
+        return SQLITE_OK;
+    if (f->level == SQLITE_LOCK_NONE)
+        rc = lock_shared(f);
+    if (!rc && level >= SQLITE_LOCK_RESERVED && f->level < SQLITE_LOCK_RESERVED)
+        rc = lock_for_writing(f);
+    if (!rc)
+        f->level = level;
+    return rc;
+}
+
+static mvv_connection *connection_of(mvv_file *f)
+{
+    return f->connection ? mvv_connection_find(f->copy, *f->connection) : NULL;
+}
+
+static int file_unlock(sqlite3_file *file, int level)
+{
+    mvv_file *f = mine(file);
+    if (level >= f->level)
+        return SQLITE_OK;
+    if (f->level >= SQLITE_LOCK_RESERVED && level < SQLITE_LOCK_RESERVED) {
+        mvv_super_leave(f);
+        mvv_connection *c = connection_of(f);
+        if (c)
+            mvv_connection_done(c);
+        if (f->exclusive && level > SQLITE_LOCK_NONE)
+            mv_db_rollback(f->db);
+        else
+            mv_db_unlock(f->db);
+        f->wrote_counter = f->wrote_pages = 0;
+    } else if (level == SQLITE_LOCK_NONE) {
+        mv_db_unlock(f->db); /* held through locking_mode=EXCLUSIVE */
+    }
+    f->level = level;
+    return SQLITE_OK;
+}
+
+static int file_check_reserved(sqlite3_file *file, int *held)
+{
+    (void)file;
+    *held = 0; /* asked only about hot journals, and there are none */
+    return SQLITE_OK;
+}
+
+/* ---- the commit --------------------------------------------------------------- */
+
+int mvv_file_before_commit(mvv_file *f)
+{
+    uint64_t size = (uint64_t)f->wrote_pages * f->wrote_page_size;
+    int rc = MV_OK;
+    if (size && size < mv_db_size(f->db)) /* SQLite itself cuts the file only after the commit */
+        rc = mv_db_truncate(f->db, size);
+    mvv_connection *c = connection_of(f);
+    if (!rc && c)
+        rc = mv_db_message(f->db, c->message);
+    if (!rc && c && f->keep_statements)
+        rc = mv_db_statements(f->db, mvv_connection_statements(c));
+    return rc ? mvv_error(f->copy, rc) : SQLITE_OK;
+}
+
+void mvv_file_committed(mvv_file *f)
+{
+    mv_snapshot snapshot;
+    if (f->wrote_counter)
+        f->counter = f->wrote_counter;
+    f->counter += f->wrote_wal != 0; /* page 1 was stored otherwise than SQLite holds it */
+    f->wrote_counter = f->wrote_pages = 0;
+    f->wrote_wal = 0;
+    mv_db_snapshot(f->db, &snapshot);
+    f->newer = snapshot.newer;
+}
+
+static int commit(mvv_file *f, const char *super)
+{
+    if (super && mvv_super_join(f, super))
+        return SQLITE_OK;
+    int rc = mvv_file_before_commit(f);
+    if (rc)
+        return rc;
+    int code = mv_db_commit(&f->db, 1, NULL);
+    if (code)
+        return mvv_error(f->copy, code);
+    mvv_file_committed(f);
+    return SQLITE_OK;
+}
+
+static int file_control(sqlite3_file *file, int op, void *arg)
+{
+    mvv_file *f = mine(file);
+    switch (op) {
+    case SQLITE_FCNTL_SYNC:
+        return commit(f, arg);
+    case SQLITE_FCNTL_PRAGMA:
+        return mvv_pragma(f, arg);
+    case SQLITE_FCNTL_PDB:
+        f->connection = arg;
+        return SQLITE_OK;
+    case SQLITE_FCNTL_VFSNAME:
+        *(char **)arg = f->copy->api->mprintf("%s", MVV_NAME);
+        return SQLITE_OK;
+    case SQLITE_FCNTL_LOCKSTATE:
+        *(int *)arg = f->level;
+        return SQLITE_OK;
+    case SQLITE_FCNTL_MMAP_SIZE:
+        *(sqlite3_int64 *)arg = 0; /* nothing is mapped */
+        return SQLITE_OK;
+    case SQLITE_FCNTL_SIZE_HINT:
+    case SQLITE_FCNTL_CHUNK_SIZE:
+    case SQLITE_FCNTL_BUSYHANDLER:
+        return SQLITE_OK;
+    default:
+        return SQLITE_NOTFOUND;
+    }
+}
+
+static int file_sector(sqlite3_file *file)
+{
+    (void)file;
+    return 512;
+}
+
+static int file_characteristics(sqlite3_file *file)
+{
+    (void)file;
+    return SQLITE_IOCAP_ATOMIC | SQLITE_IOCAP_SAFE_APPEND | SQLITE_IOCAP_SEQUENTIAL |
+           SQLITE_IOCAP_POWERSAFE_OVERWRITE | SQLITE_IOCAP_UNDELETABLE_WHEN_OPEN;
+}
+
+const sqlite3_io_methods mvv_file_methods = {
+    .iVersion = 1,
+    .xClose = file_close,
+    .xRead = file_read,
+    .xWrite = file_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = file_lock,
+    .xUnlock = file_unlock,
+    .xCheckReservedLock = file_check_reserved,
+    .xFileControl = file_control,
+    .xSectorSize = file_sector,
+    .xDeviceCharacteristics = file_characteristics,
+};
+
+/* ---- opening -------------------------------------------------------------------- */
+
+static int read_stamp(const char *hex, mv_stamp *stamp)
+{
+    for (int i = 0; i < MV_STAMP_SIZE; i++) {
+        unsigned byte;
+        if (sscanf(hex + 2 * i, "%2x", &byte) != 1 || !hex[2 * i + 1])
+            return mv_fail(MV_NOVERSION, "\"%.40s\" is no version: one is 20 hexadecimal digits", hex);
+        stamp->bytes[i] = (uint8_t)byte;
+    }
+    return hex[2 * MV_STAMP_SIZE] ? mv_fail(MV_NOVERSION, "\"%.40s\" is no version: one is 20 hexadecimal digits", hex)
+                                  : MV_OK;
+}
+
+int mvv_pin(mvv_file *f, const char *moment, const char *version)
+{
+    mv_stamp stamp;
+    int rc = version ? read_stamp(version, &stamp) : mv_db_at(f->db, moment, &stamp);
+    return rc ? rc : mv_db_pin(f->db, &stamp);
+}
+
+static int open_db(mvv_file *f, const char *name, int flags)
+{
+    const sqlite3_api_routines *api = f->copy->api;
+    char url[4096];
+    const char *store = api->uri_parameter(name, "store"), *at = api->uri_parameter(name, "at");
+    const char *version = api->uri_parameter(name, "version");
+    int rc = MV_OK;
+    if (at && version)
+        return mv_fail(MV_MISUSE, "at= and version= exclude each other");
+    if (!store) {
+        rc = mv_default_url(url, sizeof url);
+        store = url;
+    }
+    if (!rc)
+        rc = mv_store_open(store, &f->store);
+    int create = flags & SQLITE_OPEN_CREATE && !at && !version;
+    if (!rc)
+        rc = mv_db_open(f->store, name, create ? MV_CREATE : 0, &f->db);
+    if (!rc && (at || version))
+        rc = mvv_pin(f, at, version);
+    return rc;
+}
+
+int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *f, int flags, int *out_flags)
+{
+    const char *statements = copy->api->uri_parameter(name, "statements"), *wish = getenv("MVSQLITE_STATEMENTS");
+    memset(f, 0, sizeof *f);
+    f->copy = copy;
+    f->counter = 1;
+    f->keep_statements = strcmp(statements ? statements : wish ? wish : "on", "off") != 0;
+    int rc = open_db(f, name, flags);
+    if (rc) {
+        rc = mvv_error(copy, rc);
+        mv_db_close(f->db);
+        mv_store_close(f->store);
+        return rc;
+    }
+    mv_snapshot snapshot;
+    mv_db_snapshot(f->db, &snapshot);
+    if (out_flags)
+        *out_flags = snapshot.pinned ? (flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY
+                                     : flags;
+    f->base.pMethods = &mvv_file_methods;
+    return SQLITE_OK;
+}
+
+mvv_file *mvv_file_of(mvv_copy *copy, sqlite3 *db, const char *schema)
+{
+    sqlite3_file *file = NULL;
+    if (copy->api->file_control(db, schema, SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK || !file || !file->pMethods)
+        return NULL;
+    return file->pMethods == &mvv_file_methods ? (mvv_file *)file : NULL;
+}

@@ -1,0 +1,97 @@
+/* Pragmas: time travel, and settings that mean nothing here but must be answered. */
+#include <stdio.h>
+#include <strings.h>
+
+#include "vfs.h"
+
+/* SQLITE_FCNTL_PRAGMA: args[1] name, args[2] value or NULL, args[0] answer. */
+
+static int answer(mvv_file *f, char **args, const char *text)
+{
+    args[0] = f->copy->api->mprintf("%s", text);
+    return args[0] ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+static int refuse(mvv_file *f, char **args, int code)
+{
+    args[0] = f->copy->api->mprintf("%s", mv_error_text());
+    return code == MV_NOMEM ? SQLITE_NOMEM : SQLITE_ERROR;
+}
+
+/* This VFS keeps no journal that could have a mode. The setting is remembered and
+ * told; inside, SQLite stays in DELETE mode, the one that makes commits over several
+ * databases atomic. */
+static int journal_mode(mvv_file *f, char **args)
+{
+    static const char *const modes[] = {"delete", "truncate", "persist", "memory", "wal", "off"};
+    for (size_t i = 0; args[2] && i < sizeof modes / sizeof *modes; i++)
+        if (strcasecmp(args[2], modes[i]) == 0)
+            snprintf(f->journal_mode, sizeof f->journal_mode, "%s", modes[i]);
+    return answer(f, args, *f->journal_mode ? f->journal_mode : "delete");
+}
+
+static int synchronous(mvv_file *f, char **args)
+{
+    if (!args[2])
+        return f->synchronous_off ? answer(f, args, "0") : SQLITE_NOTFOUND;
+    f->synchronous_off = strcasecmp(args[2], "off") == 0 || strcmp(args[2], "0") == 0 ||
+                         strcasecmp(args[2], "no") == 0 || strcasecmp(args[2], "false") == 0;
+    return f->synchronous_off ? SQLITE_OK : SQLITE_NOTFOUND;
+}
+
+static int locking_mode(mvv_file *f, const char *value)
+{
+    if (value && strcasecmp(value, "exclusive") == 0)
+        f->exclusive = 1;
+    else if (value && strcasecmp(value, "normal") == 0)
+        f->exclusive = 0;
+    return SQLITE_NOTFOUND; /* SQLite does the rest */
+}
+
+static int tell_version(mvv_file *f, char **args)
+{
+    mv_snapshot snapshot;
+    char text[2 * MV_STAMP_SIZE + 1];
+    mv_db_snapshot(f->db, &snapshot);
+    for (int i = 0; i < MV_STAMP_SIZE; i++)
+        snprintf(text + 2 * i, 3, "%02x", snapshot.stamp.bytes[i]);
+    return answer(f, args, text);
+}
+
+/* PRAGMA mv_at = 'moment', PRAGMA mv_version = 'hex': the connection reads that state
+ * until PRAGMA mv_at = 'now'. The answer is the version it reads. */
+static int travel(mvv_file *f, char **args, int by_version)
+{
+    const char *to = args[2];
+    int rc = MV_OK;
+    if (!to)
+        return tell_version(f, args);
+    if (f->level != SQLITE_LOCK_NONE)
+        rc = mv_fail(MV_MISUSE, "PRAGMA %s inside a transaction: commit or roll back first", args[1]);
+    else if (strcasecmp(to, "now") == 0 || *to == 0)
+        rc = mv_db_unpin(f->db);
+    else
+        rc = mvv_pin(f, by_version ? NULL : to, by_version ? to : NULL);
+    if (rc)
+        return refuse(f, args, rc);
+    f->counter++; /* what SQLite holds is of another version */
+    return tell_version(f, args);
+}
+
+int mvv_pragma(mvv_file *f, char **args)
+{
+    const char *name = args[1];
+    if (strcasecmp(name, "journal_mode") == 0)
+        return journal_mode(f, args);
+    if (strcasecmp(name, "synchronous") == 0)
+        return synchronous(f, args);
+    if (strcasecmp(name, "locking_mode") == 0)
+        return locking_mode(f, args[2]);
+    if (strcasecmp(name, "mv_at") == 0)
+        return travel(f, args, 0);
+    if (strcasecmp(name, "mv_version") == 0)
+        return travel(f, args, 1);
+    if (strcasecmp(name, "data_version") == 0)
+        f->strict = 1; /* from now on every commit of others counts, not only those that matter */
+    return SQLITE_NOTFOUND;
+}

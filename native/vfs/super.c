@@ -1,0 +1,115 @@
+/* Commits over several attached databases. SQLite writes a super-journal, asks every
+ * database to sync with that journal's name, and then deletes it: the deletion is the
+ * commit. So databases that are asked wait, and the deletion commits them together. */
+#include "vfs.h"
+
+struct mvv_super {
+    mvv_super *next;
+    mvv_file *members;
+    char name[];
+};
+
+static mvv_super **find(mvv_copy *copy, const char *name)
+{
+    mvv_super **link = &copy->supers;
+    while (*link && strcmp((*link)->name, name) != 0)
+        link = &(*link)->next;
+    return link;
+}
+
+int mvv_super_begin(mvv_copy *copy, const char *name)
+{
+    size_t n = strlen(name) + 1;
+    mvv_super *s = calloc(1, sizeof *s + n);
+    if (!s)
+        return SQLITE_NOMEM;
+    memcpy(s->name, name, n);
+    pthread_mutex_lock(&copy->lock);
+    s->next = copy->supers;
+    copy->supers = s;
+    pthread_mutex_unlock(&copy->lock);
+    return SQLITE_OK;
+}
+
+int mvv_super_join(mvv_file *file, const char *name)
+{
+    mvv_copy *copy = file->copy;
+    pthread_mutex_lock(&copy->lock);
+    mvv_super *s = *find(copy, name);
+    if (s && file->super != s) {
+        file->super = s;
+        file->super_next = s->members;
+        s->members = file;
+    }
+    pthread_mutex_unlock(&copy->lock);
+    return s != NULL;
+}
+
+void mvv_super_leave(mvv_file *file)
+{
+    mvv_copy *copy = file->copy;
+    if (!file->super)
+        return;
+    pthread_mutex_lock(&copy->lock);
+    mvv_super *s = file->super;
+    for (mvv_file **link = &s->members; *link; link = &(*link)->super_next)
+        if (*link == file) {
+            *link = file->super_next;
+            break;
+        }
+    if (!s->members) { /* the commit was given up: SQLite does not delete its super-journal then */
+        mvv_super **link = find(copy, s->name);
+        if (*link == s)
+            *link = s->next;
+        free(s);
+    }
+    file->super = NULL;
+    file->super_next = NULL;
+    pthread_mutex_unlock(&copy->lock);
+}
+
+static int commit_members(mvv_copy *copy, mvv_file *members, size_t n)
+{
+    mv_db **dbs = calloc(n, sizeof *dbs);
+    size_t i = 0;
+    int rc = dbs ? SQLITE_OK : SQLITE_NOMEM;
+    for (mvv_file *f = members; f && !rc; f = f->super_next) {
+        rc = mvv_file_before_commit(f);
+        dbs[i++] = f->db;
+    }
+    if (!rc) {
+        int code = mv_db_commit(dbs, n, NULL);
+        rc = code ? mvv_error(copy, code) : SQLITE_OK;
+    }
+    free(dbs);
+    return rc;
+}
+
+int mvv_super_commit(mvv_copy *copy, const char *name)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&copy->lock);
+    mvv_super **link = find(copy, name), *s = *link;
+    mvv_file *members = s ? s->members : NULL;
+    for (mvv_file *f = members; f; f = f->super_next)
+        n++;
+    pthread_mutex_unlock(&copy->lock);
+    if (!s)
+        return SQLITE_OK;
+    int rc = n ? commit_members(copy, members, n) : SQLITE_OK;
+    if (rc)
+        return rc; /* the members stay ready; ROLLBACK takes them out */
+    pthread_mutex_lock(&copy->lock);
+    link = find(copy, name);
+    if (*link == s)
+        *link = s->next;
+    pthread_mutex_unlock(&copy->lock);
+    for (mvv_file *f = members, *next; f; f = next) {
+        next = f->super_next;
+        f->super = NULL;
+        f->super_next = NULL;
+        mvv_file_committed(f);
+    }
+    free(s);
+    return SQLITE_OK;
+}

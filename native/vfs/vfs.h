@@ -1,0 +1,115 @@
+/* The SQLite VFS "mvsqlite": a database file is a database of a store.
+ *
+ *   file:NAME?vfs=mvsqlite[&store=URL][&at=MOMENT | &version=20 HEX][&statements=off]
+ *
+ * A process may hold several copies of SQLite (the standard library's, apsw's own).
+ * Each is met through its own API pointers, kept in an mvv_copy; nothing here calls
+ * sqlite3_* directly. Loading the shared library as an extension into a connection
+ * registers the VFS in that connection's copy, for the life of the process. */
+#ifndef MV_VFS_H
+#define MV_VFS_H
+
+#include <pthread.h>
+#include <sqlite3ext.h>
+
+#include "../base/bytes.h"
+#include "../store/mvstore.h"
+
+#define MVV_NAME "mvsqlite"
+
+
+/* At most so many copies of SQLite in one process. */
+#define MVV_COPIES 4
+
+typedef struct mvv_copy mvv_copy;
+typedef struct mvv_file mvv_file;
+typedef struct mvv_connection mvv_connection;
+typedef struct mvv_super mvv_super;
+
+/* One copy of SQLite in this process. Never freed: SQLite keeps the VFS. */
+struct mvv_copy {
+    int index;
+    const sqlite3_api_routines *api;
+    sqlite3_vfs vfs;
+    sqlite3_vfs *fallback; /* the copy's own default: clocks, randomness */
+    pthread_mutex_t lock;  /* guards: connections, supers */
+    mvv_connection *connections;
+    mvv_super *supers;
+};
+
+/* What a connection says about its next commit. */
+struct mvv_connection {
+    mvv_connection *next;
+    mvv_copy *copy;
+    sqlite3 *db;
+    char *message;          /* owned */
+    mvi_buf statements;     /* text of the writing statements of this transaction */
+    size_t last, last_size; /* where the last statement's text begins, and its size */
+    unsigned repeated;      /* how often it came in a row */
+};
+
+/* An open main database. */
+struct mvv_file {
+    sqlite3_file base;
+    mvv_copy *copy;
+    mv_store *store; /* owned */
+    mv_db *db;       /* owned */
+    sqlite3 **connection; /* SQLite's, told by SQLITE_FCNTL_PDB; may be NULL */
+    int level;            /* SQLITE_LOCK_... */
+    int exclusive;        /* PRAGMA locking_mode=EXCLUSIVE */
+    int strict;           /* PRAGMA data_version was asked for: every foreign commit counts */
+    int keep_statements;
+    uint64_t newer;       /* foreign commits when `strict` last looked */
+    uint32_t counter;     /* the change counter this connection sees */
+    uint32_t wrote_counter, wrote_pages, wrote_page_size; /* of the last page 1 written; 0: none */
+    int wrote_wal;        /* it said "WAL" */
+    char journal_mode[12]; /* as the application set it; "" if it did not */
+    int synchronous_off;
+    mvv_super *super;      /* waits for this super-journal's end; file: its next member */
+    mvv_file *super_next;
+};
+
+/* ---- vfs.c ---------------------------------------------------------------- */
+/* The copy behind an API, registered if it is new. SQLite code. */
+int mvv_register(const sqlite3_api_routines *api, mvv_copy **copy);
+mvv_copy *mvv_copy_at(int index);
+/* Reports the thread's message to SQLite's error log; returns the SQLite code. */
+int mvv_error(mvv_copy *copy, int code);
+
+/* ---- file.c --------------------------------------------------------------- */
+extern const sqlite3_io_methods mvv_file_methods;
+int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *file, int flags, int *out_flags);
+/* Takes the newest snapshot; tells SQLite's cache by the change counter. */
+int mvv_file_refresh(mvv_file *file);
+/* Pins to a moment, or to a version written as 20 hexadecimal digits. mv_code. */
+int mvv_pin(mvv_file *file, const char *moment, const char *version);
+/* The file behind a schema of a connection, NULL if it is not ours. */
+mvv_file *mvv_file_of(mvv_copy *copy, sqlite3 *db, const char *schema);
+/* After a commit or its failure. */
+void mvv_file_committed(mvv_file *file);
+/* Before a commit: cuts the file to what page 1 says, hands over texts. */
+int mvv_file_before_commit(mvv_file *file);
+
+/* ---- pragma.c ------------------------------------------------------------- */
+int mvv_pragma(mvv_file *file, char **args);
+
+/* ---- memfile.c: journals and temporary files ------------------------------- */
+size_t mvv_memfile_size(void);
+int mvv_memfile_open(sqlite3_file *file);
+
+/* ---- super.c: commits over several databases -------------------------------- */
+int mvv_super_begin(mvv_copy *copy, const char *name);
+/* The file is ready; 1: it waits for the super-journal, 0: there is none of that name. */
+int mvv_super_join(mvv_file *file, const char *name);
+void mvv_super_leave(mvv_file *file);
+/* The super-journal is deleted: commits all members in one transaction. SQLite code. */
+int mvv_super_commit(mvv_copy *copy, const char *name);
+
+/* ---- connection.c ----------------------------------------------------------- */
+int mvv_connection_setup(mvv_copy *copy, sqlite3 *db);
+/* The connection's texts for the next commit, and forgetting them. */
+mvv_connection *mvv_connection_find(mvv_copy *copy, sqlite3 *db);
+const char *mvv_connection_statements(mvv_connection *connection);
+void mvv_connection_done(mvv_connection *connection);
+
+#endif
