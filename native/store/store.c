@@ -68,9 +68,9 @@ static void describe_program(char *out, size_t room)
     for (size_t i = 0; i < sizeof interpreters / sizeof *interpreters; i++)
         interpreted |= strncmp(program, interpreters[i], strlen(interpreters[i])) == 0;
     if (interpreted && script < line + n && *script && *script != '-')
-        snprintf(out, room, "%s %s", program, base_name(script));
+        snprintf(out, room, "%.24s %.36s", program, base_name(script));
     else
-        snprintf(out, room, "%s", *program ? program : "?");
+        snprintf(out, room, "%.60s", *program ? program : "?");
 }
 
 typedef struct format_check {
