@@ -1,0 +1,68 @@
+"""SQLite whose every commit is kept.
+
+>>> import mvsqlite_py                                    # doctest: +SKIP
+>>> db = mvsqlite_py.connect("notes.db")                  # an apsw.Connection
+>>> db.execute("DELETE FROM notes")                       # oh no
+>>> mvsqlite_py.open_store().database("notes.db").revert(at="-5m")
+"""
+
+from mvsqlite_py._connections import connect, uri
+from mvsqlite_py._database import Database, Snapshot, Usage, Verification, Version
+from mvsqlite_py._errors import (
+    BusyError,
+    ConflictError,
+    CorruptError,
+    DatabaseDeletedError,
+    DatabaseExistsError,
+    DatabaseNotFoundError,
+    EngineError,
+    Error,
+    FormatError,
+    MisuseError,
+    MomentError,
+    NameNotUsableError,
+    NotADatabaseError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    StoreError,
+    StoreFullError,
+    UndoError,
+    VersionNotFoundError,
+)
+from mvsqlite_py._store import DatabaseInfo, Store, default_url, open_store
+from mvsqlite_py._vfs import VFS, VFSFile
+
+__all__ = [
+    "VFS",
+    "BusyError",
+    "ConflictError",
+    "CorruptError",
+    "Database",
+    "DatabaseDeletedError",
+    "DatabaseExistsError",
+    "DatabaseInfo",
+    "DatabaseNotFoundError",
+    "EngineError",
+    "Error",
+    "FormatError",
+    "MisuseError",
+    "MomentError",
+    "NameNotUsableError",
+    "NotADatabaseError",
+    "OutOfMemoryError",
+    "ReadOnlyError",
+    "Snapshot",
+    "Store",
+    "StoreError",
+    "StoreFullError",
+    "UndoError",
+    "Usage",
+    "VFSFile",
+    "Verification",
+    "Version",
+    "VersionNotFoundError",
+    "connect",
+    "default_url",
+    "open_store",
+    "uri",
+]

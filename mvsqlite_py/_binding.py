@@ -1,0 +1,90 @@
+"""The only module that touches the native library."""
+
+from pathlib import Path
+from typing import Any
+
+from mvsqlite_py import _native
+from mvsqlite_py._errors import BY_CODE, Error
+
+ffi: Any = _native.ffi
+lib: Any = _native.lib
+
+LIBRARY = Path(_native.__file__).with_name("libmvsqlite.so")
+"""The shared library: SQLite loads it as an extension."""
+
+STAMP_SIZE = 10
+CREATE = 1
+STAGE_BYTES, CACHE_BYTES, FULL_EVERY = 0, 1, 2
+NOT_FOUND = 4
+
+
+def text(pointer: Any) -> str:
+    """A C string as str; bytes that are no UTF-8 (a cut statement) are replaced."""
+    raw: bytes = ffi.string(pointer)
+    return raw.decode("utf-8", "replace")
+
+
+def error(code: int) -> Error:
+    """The exception for a native code, with the message its function left."""
+    name = text(lib.mv_error_name(code))
+    exception = BY_CODE.get(name, Error)(text(lib.mv_error_text()) or text(lib.mv_error_meaning(code)))
+    exception.code = name
+    return exception
+
+
+def check(code: int) -> None:
+    """Raises the exception for a native code other than success."""
+    if code != 0:
+        raise error(code)
+
+
+def last_error() -> Error | None:
+    """The exception for the calling thread's last failure since ``clear_error``."""
+    code = lib.mv_error_code()
+    return error(code) if code else None
+
+
+def clear_error() -> None:
+    lib.mv_error_clear()
+
+
+def encode(value: str, what: str) -> bytes:
+    """A string for C; raises ValueError if it holds a NUL character."""
+    if "\0" in value:
+        raise ValueError(f"{what} may not hold a NUL character: {value!r}")
+    return value.encode("utf-8", "surrogateescape")
+
+
+def stamp_from_hex(version: str) -> Any:
+    """A native stamp from 20 hexadecimal digits; raises VersionNotFoundError for anything else."""
+    try:
+        raw = bytes.fromhex(version)
+    except ValueError:
+        raw = b""
+    if len(raw) != STAMP_SIZE:
+        exception = BY_CODE["MV_NOVERSION"](f"{version!r} is no version: one is 20 hexadecimal digits")
+        exception.code = "MV_NOVERSION"
+        raise exception
+    stamp = ffi.new("mv_stamp *")
+    ffi.memmove(stamp.bytes, raw, STAMP_SIZE)
+    return stamp
+
+
+def stamp_to_hex(stamp: Any) -> str:
+    return bytes(ffi.buffer(stamp.bytes, STAMP_SIZE)).hex()
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def each_database(ctx: Any, info: Any) -> int:
+    ffi.from_handle(ctx)(info)
+    return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def verify_problem(ctx: Any, what: Any) -> None:
+    ffi.from_handle(ctx).problem(text(what))
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def verify_progress(ctx: Any, done: int, of: int) -> None:
+    ffi.from_handle(ctx).progress(done, of)

@@ -1,0 +1,142 @@
+"""Connections: apsw's with our VFS, and the standard library's.
+
+The two may carry different copies of SQLite; the shared library is loaded into each.
+"""
+
+import _sqlite3
+import ctypes
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import apsw
+
+from mvsqlite_py import _binding
+from mvsqlite_py._database import Moment, moment_text
+
+if TYPE_CHECKING:
+    from mvsqlite_py._store import Store
+
+VFS_NAME = "mvsqlite"
+
+_lock = threading.Lock()
+_loaded: set[str] = set()
+
+
+def load_into_apsw() -> None:
+    """Registers the VFS in apsw's SQLite. Doing it again does nothing."""
+    with _lock:
+        if "apsw" not in _loaded:
+            connection = apsw.Connection(":memory:")
+            connection.enable_load_extension(True)
+            connection.load_extension(str(_binding.LIBRARY))
+            connection.close()
+            _loaded.add("apsw")
+
+
+def load_into_sqlite3() -> None:
+    """Registers the VFS in the SQLite that the ``sqlite3`` module uses.
+
+    Python's binding may be built without extension loading; SQLite itself rarely is. So the
+    functions are looked up in the module's own shared object and what it is linked with.
+    Raises NotImplementedError if this SQLite cannot load extensions at all.
+    """
+    with _lock:
+        if "sqlite3" not in _loaded:
+            _load_with_ctypes(ctypes.CDLL(getattr(_sqlite3, "__file__", None)))
+            _loaded.add("sqlite3")
+
+
+def _load_with_ctypes(sqlite: ctypes.CDLL) -> None:
+    if not hasattr(sqlite, "sqlite3_load_extension"):
+        raise NotImplementedError(
+            "the SQLite of this Python's sqlite3 module was built without extension loading: "
+            "use mvsqlite_py.connect, which brings its own"
+        )
+    handle, message = ctypes.c_void_p(), ctypes.c_char_p()
+    if sqlite.sqlite3_open_v2(b":memory:", ctypes.byref(handle), 0x02, None) != 0:
+        raise sqlite3.OperationalError("cannot open an in-memory database to load the extension into")
+    try:
+        sqlite.sqlite3_enable_load_extension(handle, 1)
+        path = str(_binding.LIBRARY).encode()
+        if sqlite.sqlite3_load_extension(handle, path, None, ctypes.byref(message)) != 0:
+            raise sqlite3.OperationalError(f"cannot load {path.decode()}: {(message.value or b'?').decode()}")
+    finally:
+        sqlite.sqlite3_close_v2(handle)
+
+
+def uri(
+    name: str, *, store: "Store | str | None" = None, at: Moment | None = None, version: str | None = None,
+    vfs: str = VFS_NAME,
+) -> str:
+    """The URI under which SQLite opens a database: for ``ATTACH``, or for any driver that takes URIs.
+
+    name: the database's; store: None for the default one; at, version: a past state.
+    """
+    if at is not None and version is not None:
+        raise ValueError("give either at= or version=")
+    if "\0" in name:
+        raise _binding.BY_CODE["MV_NAME"]("a database name may not hold a NUL character")
+    address = store if isinstance(store, str) or store is None else store.url
+    parameters = {"vfs": vfs, "store": address, "at": None if at is None else moment_text(at), "version": version}
+    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in parameters.items() if value is not None)
+    path = quote(name, safe="", errors="surrogateescape")
+    return f"file:{path}?{query}"
+
+
+def connect(
+    name: str,
+    store: "Store | str | None" = None,
+    *,
+    at: Moment | None = None,
+    version: str | None = None,
+    create: bool = True,
+    timeout: float = 5.0,
+    vfs: str = VFS_NAME,
+    **options: Any,
+) -> apsw.Connection:
+    """Connects to a database of a store with apsw.
+
+    name: the database's; store: a Store, its address, or None for the default one.
+    at, version: open that past state, read-only.
+    create: create the database if there is none. timeout: seconds to wait for other writers.
+    Other options go to ``apsw.Connection``.
+    Raises the exceptions of this package, which are apsw's too.
+    """
+    load_into_apsw()
+    past = at is not None or version is not None
+    flags = apsw.SQLITE_OPEN_URI | (apsw.SQLITE_OPEN_READONLY if past else apsw.SQLITE_OPEN_READWRITE)
+    if create and not past:
+        flags |= apsw.SQLITE_OPEN_CREATE
+    _binding.clear_error()
+    try:
+        connection = apsw.Connection(
+            uri(name, store=store, at=at, version=version, vfs=vfs), flags=flags, **options
+        )
+    except apsw.Error as error:
+        raise (_binding.last_error() or error) from error
+    connection.set_busy_timeout(int(timeout * 1000))
+    return connection
+
+
+def connect_sqlite3(
+    name: str,
+    store: "Store | str | None" = None,
+    *,
+    at: Moment | None = None,
+    version: str | None = None,
+    create: bool = True,
+    timeout: float = 5.0,
+    **options: Any,
+) -> sqlite3.Connection:
+    """Connects with the standard library's ``sqlite3``; arguments as for :func:`connect`."""
+    load_into_sqlite3()
+    past = at is not None or version is not None
+    mode = "ro" if past else "rwc" if create else "rw"
+    _binding.clear_error()
+    try:
+        address = uri(name, store=store, at=at, version=version) + f"&mode={mode}"
+        return sqlite3.connect(address, uri=True, timeout=timeout, **options)
+    except sqlite3.Error as error:
+        raise (_binding.last_error() or error) from error

@@ -1,0 +1,296 @@
+"""Databases, their versions, and their past states."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mvsqlite_py import _binding
+from mvsqlite_py._binding import check, encode, ffi, lib
+from mvsqlite_py._errors import BusyError
+
+if TYPE_CHECKING:
+    import apsw
+
+    from mvsqlite_py._store import Store
+    from mvsqlite_py._undo import UndoReport
+
+Moment = str | datetime | int | float
+"""ISO 8601, an age such as ``-5m`` or ``2 hours ago``, ``now``; a datetime; unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One commit."""
+
+    version: str
+    """20 hexadecimal digits; later versions are greater."""
+    previous: str | None
+    """The version before; None for the first."""
+    time: datetime
+    pages: int
+    """How many pages the commit changed."""
+    size: int
+    """Bytes of the database at this version, as a SQLite file."""
+    kind: str
+    """``commit`` or ``revert``."""
+    target: str | None
+    """Of a revert: the version it went back to."""
+    host: str
+    program: str
+    pid: int
+    message: str | None
+    statements: str | None
+
+    @property
+    def origin(self) -> str:
+        """Program, process and host that made the commit."""
+        return f"{self.program}[{self.pid}]@{self.host}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a database takes in the store, in bytes of keys and values."""
+
+    versions: int
+    pages: int
+    page_bytes: int
+    history_pages: int
+    history_bytes: int
+    record_bytes: int
+    staged_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.page_bytes + self.history_bytes + self.record_bytes + self.staged_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a verification found."""
+
+    images: int
+    """Page images read."""
+    problems: list[str]
+
+
+def moment_text(moment: Moment) -> str:
+    """A moment as the native library reads it."""
+    if isinstance(moment, datetime):
+        aware = moment if moment.tzinfo else moment.astimezone()
+        return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(moment, int | float):
+        return f"{moment:.3f}"
+    return moment
+
+
+class _Verifier:
+    def __init__(self, progress: Callable[[int, int], None] | None) -> None:
+        self.problems: list[str] = []
+        self._progress = progress
+
+    def problem(self, what: str) -> None:
+        self.problems.append(what)
+
+    def progress(self, done: int, of: int) -> None:
+        if self._progress:
+            self._progress(done, of)
+
+
+class Database:
+    """A database of a store. Obtained from :class:`Store`; holds no lock and no transaction."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.store = store
+        self.name = name
+        with self._open():
+            pass  # raises if there is none
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Any]:
+        pointer = ffi.new("mv_db **")
+        check(lib.mv_db_open(self.store.pointer, encode(self.name, "a database name"), 0, pointer))
+        try:
+            yield pointer[0]
+        finally:
+            lib.mv_db_close(pointer[0])
+
+    # ---- looking ----------------------------------------------------------------
+
+    def versions(
+        self, *, after: str | None = None, until: str | None = None, limit: int | None = None
+    ) -> Iterator[Version]:
+        """The versions in (after, until], newest first, at most ``limit``."""
+        bounds = [_binding.stamp_from_hex(bound) if bound else ffi.NULL for bound in (after, until)]
+        log = ffi.new("mv_log **")
+        with self._open() as db:
+            check(lib.mv_log_open(db, *bounds, 1, log))
+            native = ffi.new("mv_version *")
+            try:
+                while limit is None or limit > 0:
+                    code = lib.mv_log_next(log[0], native)
+                    if code == _binding.NOT_FOUND:
+                        return
+                    check(code)
+                    yield _version(native)
+                    limit = None if limit is None else limit - 1
+            finally:
+                lib.mv_log_close(log[0])
+
+    def version(self, version: str) -> Version:
+        """One version, by its digits. Raises VersionNotFoundError."""
+        native = ffi.new("mv_version *")
+        with self._open() as db:
+            check(lib.mv_db_version(db, _binding.stamp_from_hex(version), native))
+            return _version(native)
+
+    @property
+    def newest(self) -> Version | None:
+        """The newest version; None before the first commit."""
+        return next(self.versions(limit=1), None)
+
+    def find(self, *, at: Moment | None = None, version: str | None = None) -> str:
+        """The version of a moment, or the given one if it exists; one of them must be given.
+
+        Raises MomentError for a moment that cannot be read or is in the future,
+        VersionNotFoundError for one before the first commit or a version that never was.
+        """
+        if (at is None) == (version is None):
+            raise ValueError("give either at= or version=")
+        if version is not None:
+            return self.version(version).version
+        assert at is not None
+        stamp = ffi.new("mv_stamp *")
+        with self._open() as db:
+            check(lib.mv_db_at(db, encode(moment_text(at), "a moment"), stamp))
+        return _binding.stamp_to_hex(stamp)
+
+    def at(self, at: Moment | None = None, *, version: str | None = None) -> Snapshot:
+        """The state of a moment or version, to be read."""
+        return Snapshot(self, self.version(self.find(at=at, version=version)))
+
+    def changed_pages(self, after: str, until: str) -> list[int]:
+        """The numbers of the pages changed by the commits in (after, until]."""
+        pages, n = ffi.new("uint32_t **"), ffi.new("size_t *")
+        with self._open() as db:
+            stamps = [_binding.stamp_from_hex(bound) for bound in (after, until)]
+            check(lib.mv_db_changed(db, *stamps, pages, n))
+            try:
+                return list(ffi.unpack(pages[0], n[0]))
+            finally:
+                lib.mv_free(pages[0])
+
+    def stat(self) -> Usage:
+        """What the database takes in the store. Reads all its keys."""
+        usage = ffi.new("mv_usage *")
+        with self._open() as db:
+            check(lib.mv_db_usage(db, usage))
+        return Usage(
+            versions=usage.versions,
+            pages=usage.heads,
+            page_bytes=usage.head_bytes,
+            history_pages=usage.history,
+            history_bytes=usage.history_bytes,
+            record_bytes=usage.record_bytes,
+            staged_bytes=usage.staged_bytes,
+        )
+
+    def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Verification:
+        """Reads every image of every version and every record, and tells what is wrong.
+
+        It does not ask SQLite; for that open a version and run ``PRAGMA integrity_check``.
+        """
+        verifier = _Verifier(progress)
+        handle = ffi.new_handle(verifier)
+        native = ffi.new("mv_check *")
+        native.problem, native.progress, native.ctx = lib.verify_problem, lib.verify_progress, handle
+        with self._open() as db:
+            check(lib.mv_db_verify(db, native))
+        return Verification(images=native.images, problems=verifier.problems)
+
+    # ---- changing ---------------------------------------------------------------
+
+    def revert(
+        self,
+        *,
+        at: Moment | None = None,
+        version: str | None = None,
+        message: str | None = None,
+        timeout: float = 5.0,
+    ) -> str:
+        """Makes a past state the newest one, as a commit of its own, and returns its version.
+
+        timeout: seconds to wait for another writer; then BusyError.
+        """
+        target = self.find(at=at, version=version)
+        text = encode(message or f"revert to {target}", "a message")
+        made = ffi.new("mv_stamp *")
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._open() as db:
+                check(lib.mv_db_message(db, text))
+                code = lib.mv_db_revert(db, _binding.stamp_from_hex(target), made)
+            if code == 0:
+                return _binding.stamp_to_hex(made)
+            error = _binding.error(code)
+            if not isinstance(error, BusyError) or time.monotonic() >= deadline:
+                raise error
+            time.sleep(0.01)
+
+    def undo(self, version: str, *, timeout: float = 5.0) -> UndoReport:
+        """Takes back what one commit did, row by row, and keeps later work.
+
+        Rows that were changed since are left alone and reported.
+        """
+        from mvsqlite_py._undo import undo
+
+        return undo(self, version, timeout=timeout)
+
+    def connect(self, **options: Any) -> apsw.Connection:
+        """A connection to this database; see :func:`mvsqlite_py.connect`."""
+        from mvsqlite_py._connections import connect
+
+        return connect(self.name, store=self.store, **options)
+
+
+class Snapshot:
+    """A past (or the present) state of a database, frozen."""
+
+    def __init__(self, database: Database, version: Version) -> None:
+        self.database = database
+        self.version = version
+
+    def connect(self, **options: Any) -> apsw.Connection:
+        """A read-only connection to this state."""
+        return self.database.connect(version=self.version.version, **options)
+
+    def read(self) -> bytes:
+        """The whole state as the bytes of a SQLite file."""
+        size = self.version.size
+        data, got = bytearray(size), ffi.new("size_t *")
+        with self.database._open() as db:
+            check(lib.mv_db_pin(db, _binding.stamp_from_hex(self.version.version)))
+            check(lib.mv_db_read_bytes(db, 0, ffi.from_buffer(data), size, got))
+        return bytes(data[: got[0]])
+
+
+def _version(native: Any) -> Version:
+    previous = _binding.stamp_to_hex(native.previous)
+    return Version(
+        version=_binding.stamp_to_hex(native.stamp),
+        previous=previous if int(previous, 16) else None,
+        time=datetime.fromtimestamp(native.ms / 1000, UTC),
+        pages=native.changed,
+        size=native.pages * native.page_size,
+        kind="revert" if native.kind else "commit",
+        target=_binding.stamp_to_hex(native.target) if native.kind else None,
+        host=_binding.text(native.host),
+        program=_binding.text(native.program),
+        pid=native.pid,
+        message=_binding.text(native.message) or None,
+        statements=_binding.text(native.statements) or None,
+    )

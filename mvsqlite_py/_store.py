@@ -1,0 +1,199 @@
+"""Stores: databases by name, in one directory (or cluster)."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mvsqlite_py import _binding
+from mvsqlite_py._binding import check, encode, ffi, lib
+from mvsqlite_py._database import Database
+
+Progress = Callable[[int, int], None]
+"""Called with how many pages of how many are done."""
+
+IMPORTING = ".importing-"
+"""How the name of a database begins while it is imported; such names are not listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseInfo:
+    """What a listing says about one database."""
+
+    name: str
+    id: int
+    created: datetime
+    deleted: datetime | None
+    version: str | None
+    """The newest version; None before the first commit."""
+    changed: datetime | None
+    size: int
+    """Bytes, as a SQLite file."""
+
+
+def default_url() -> str:
+    """The store used when none is named: ``$MVSQLITE_STORE``, or one in the user's data directory."""
+    room = 4096
+    url = ffi.new("char[]", room)
+    check(lib.mv_default_url(url, room))
+    return _binding.text(url)
+
+
+def from_ms(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+class Store:
+    """A store of databases. Open one with :func:`open_store`; use it from any thread."""
+
+    def __init__(self, url: str) -> None:
+        pointer = ffi.new("mv_store **")
+        check(lib.mv_store_open(encode(url, "a store address"), pointer))
+        self._pointer = pointer[0]
+        self.url = url
+
+    @property
+    def pointer(self) -> Any:
+        if self._pointer is None:
+            exception = _binding.BY_CODE["MV_MISUSE"](f"the store {self.url} is closed")
+            exception.code = "MV_MISUSE"
+            raise exception
+        return self._pointer
+
+    def close(self) -> None:
+        """Closes the store; connections that are open stay open. Closing twice does nothing."""
+        if self._pointer is not None:
+            lib.mv_store_close(self._pointer)
+            self._pointer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, TypeError):
+            self.close()
+
+    def configure(
+        self, *, stage_bytes: int | None = None, cache_bytes: int | None = None, full_every: int | None = None
+    ) -> None:
+        """Sets how this process uses the store.
+
+        stage_bytes: a transaction that writes more is staged in steps of this size (at least 65,536);
+        cache_bytes: bound of the page cache shared by the process's connections (default 64 MiB);
+        full_every: at most so many deltas in a row in a page's history (1 to 250, default 32).
+        """
+        settings = {
+            _binding.STAGE_BYTES: stage_bytes,
+            _binding.CACHE_BYTES: cache_bytes,
+            _binding.FULL_EVERY: full_every,
+        }
+        for setting, value in settings.items():
+            if value is not None:
+                if value < 0:
+                    raise ValueError(f"a setting in bytes or entries cannot be negative: {value}")
+                check(lib.mv_store_set(self.pointer, setting, value))
+
+    # ---- names ----------------------------------------------------------------
+
+    def create(self, name: str) -> Database:
+        """Creates an empty database. Raises DatabaseExistsError, NameNotUsableError."""
+        check(lib.mv_create(self.pointer, encode(name, "a database name")))
+        return self.database(name)
+
+    def database(self, name: str) -> Database:
+        """The database of that name. Raises DatabaseNotFoundError."""
+        return Database(self, name)
+
+    def delete(self, name: str) -> None:
+        """Takes the database out of sight; :meth:`undelete` brings it back with all its versions."""
+        check(lib.mv_delete(self.pointer, encode(name, "a database name")))
+
+    def undelete(self, name: str, new_name: str | None = None) -> Database:
+        """Brings the most recently deleted database of that name back, perhaps under another one.
+
+        Raises DatabaseNotFoundError, DatabaseExistsError if the name is taken.
+        """
+        other = ffi.NULL if new_name is None else encode(new_name, "a database name")
+        check(lib.mv_undelete(self.pointer, encode(name, "a database name"), other))
+        return self.database(new_name or name)
+
+    def rename(self, name: str, new_name: str) -> Database:
+        """Raises DatabaseNotFoundError, DatabaseExistsError if the new name is taken."""
+        check(
+            lib.mv_rename(self.pointer, encode(name, "a database name"), encode(new_name, "a database name"))
+        )
+        return self.database(new_name)
+
+    def list(self, *, deleted: bool = False) -> list[DatabaseInfo]:
+        """The databases by name; with ``deleted`` those that can be undeleted instead."""
+        found: list[DatabaseInfo] = []
+
+        def each(info: Any) -> None:
+            name = _binding.text(info.name)
+            if bool(info.deleted_ms) == deleted and not name.startswith(IMPORTING):
+                found.append(_info(name, info))
+
+        handle = ffi.new_handle(each)
+        check(lib.mv_list(self.pointer, lib.each_database, handle))
+        return sorted(found, key=lambda entry: entry.name)
+
+    # ---- files ----------------------------------------------------------------
+
+    def import_file(self, path: str | Path, name: str, *, progress: Progress | None = None) -> Database:
+        """Copies an ordinary SQLite file into a new database; the file is only read.
+
+        The name appears when the copy is complete, never before. Raises FileNotFoundError,
+        NotADatabaseError, DatabaseExistsError.
+        """
+        from mvsqlite_py._files import import_file
+
+        return import_file(self, Path(path), name, progress)
+
+    def export(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        at: str | None = None,
+        version: str | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Copies a database, now or at a past moment, to an ordinary SQLite file.
+
+        The file appears when it is complete. Raises FileExistsError unless ``overwrite``.
+        """
+        from mvsqlite_py._files import export
+
+        export(self, name, Path(path), at, version, overwrite, progress)
+
+
+def _info(name: str, info: Any) -> DatabaseInfo:
+    version = _binding.stamp_to_hex(info.newest)
+    empty = int(version, 16) == 0
+    return DatabaseInfo(
+        name=name,
+        id=info.id,
+        created=from_ms(info.created_ms),
+        deleted=from_ms(info.deleted_ms) if info.deleted_ms else None,
+        version=None if empty else version,
+        changed=None if empty else from_ms(info.newest_ms),
+        size=info.pages * info.page_size,
+    )
+
+
+def open_store(url: str | None = None) -> Store:
+    """Opens a store, creating it if it does not exist.
+
+    url: ``lmdb:/path/to/directory``; None: ``$MVSQLITE_STORE``, or a directory of the user's.
+    Raises StoreError for an address that cannot be used, FormatError, CorruptError.
+    """
+    return Store(default_url() if url is None else url)
