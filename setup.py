@@ -17,7 +17,13 @@ library = Extension(
     libraries=["lmdb", "zstd", "pthread"],
     define_macros=[("_GNU_SOURCE", "1")],
     extra_compile_args=[
-        "-std=c11", "-O2", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow", "-Werror",
+        "-std=c11",
+        "-O2",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+        "-Wshadow",
+        "-Werror",
     ],
     extra_link_args=["-Wl,-soname,libmvsqlite.so"],
 )

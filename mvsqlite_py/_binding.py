@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mvsqlite_py import _native
+from mvsqlite_py import _native  # type: ignore[attr-defined]
 from mvsqlite_py._errors import BY_CODE, Error
 
 ffi: Any = _native.ffi
@@ -38,6 +38,13 @@ def check(code: int) -> None:
         raise error(code)
 
 
+def failure(name: str, message: str) -> Error:
+    """The exception for a native code by its name, for what Python notices first."""
+    exception = BY_CODE[name](message)
+    exception.code = name
+    return exception
+
+
 def last_error() -> Error | None:
     """The exception for the calling thread's last failure since ``clear_error``."""
     code = lib.mv_error_code()
@@ -49,9 +56,9 @@ def clear_error() -> None:
 
 
 def encode(value: str, what: str) -> bytes:
-    """A string for C; raises ValueError if it holds a NUL character."""
+    """A string for C; raises NameNotUsableError, a ValueError, if it holds a NUL character."""
     if "\0" in value:
-        raise ValueError(f"{what} may not hold a NUL character: {value!r}")
+        raise failure("MV_NAME", f"{what} may not hold a NUL character: {value!r}")
     return value.encode("utf-8", "surrogateescape")
 
 
@@ -62,9 +69,7 @@ def stamp_from_hex(version: str) -> Any:
     except ValueError:
         raw = b""
     if len(raw) != STAMP_SIZE:
-        exception = BY_CODE["MV_NOVERSION"](f"{version!r} is no version: one is 20 hexadecimal digits")
-        exception.code = "MV_NOVERSION"
-        raise exception
+        raise failure("MV_NOVERSION", f"{version!r} is no version: one is 20 hexadecimal digits")
     stamp = ffi.new("mv_stamp *")
     ffi.memmove(stamp.bytes, raw, STAMP_SIZE)
     return stamp

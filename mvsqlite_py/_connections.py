@@ -67,7 +67,11 @@ def _load_with_ctypes(sqlite: ctypes.CDLL) -> None:
 
 
 def uri(
-    name: str, *, store: "Store | str | None" = None, at: Moment | None = None, version: str | None = None,
+    name: str,
+    *,
+    store: "Store | str | None" = None,
+    at: Moment | None = None,
+    version: str | None = None,
     vfs: str = VFS_NAME,
 ) -> str:
     """The URI under which SQLite opens a database: for ``ATTACH``, or for any driver that takes URIs.
@@ -76,12 +80,13 @@ def uri(
     """
     if at is not None and version is not None:
         raise ValueError("give either at= or version=")
-    if "\0" in name:
-        raise _binding.BY_CODE["MV_NAME"]("a database name may not hold a NUL character")
+    path = quote(_binding.encode(name, "a database name"), safe="")
     address = store if isinstance(store, str) or store is None else store.url
-    parameters = {"vfs": vfs, "store": address, "at": None if at is None else moment_text(at), "version": version}
-    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in parameters.items() if value is not None)
-    path = quote(name, safe="", errors="surrogateescape")
+    moment = None if at is None else moment_text(at)
+    parameters = {"vfs": vfs, "store": address, "at": moment, "version": version}
+    query = "&".join(
+        f"{key}={quote(value, safe='')}" for key, value in parameters.items() if value is not None
+    )
     return f"file:{path}?{query}"
 
 
@@ -137,6 +142,7 @@ def connect_sqlite3(
     _binding.clear_error()
     try:
         address = uri(name, store=store, at=at, version=version) + f"&mode={mode}"
-        return sqlite3.connect(address, uri=True, timeout=timeout, **options)
+        connection: sqlite3.Connection = sqlite3.connect(address, uri=True, timeout=timeout, **options)
+        return connection
     except sqlite3.Error as error:
         raise (_binding.last_error() or error) from error

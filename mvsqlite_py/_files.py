@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from mvsqlite_py._binding import failure
 from mvsqlite_py._connections import connect
 from mvsqlite_py._database import Database
-from mvsqlite_py._errors import DatabaseExistsError, Error, NotADatabaseError
+from mvsqlite_py._errors import NotADatabaseError
 
 if TYPE_CHECKING:
     from mvsqlite_py._store import Store
@@ -59,7 +60,10 @@ def import_file(
     source = open_source(path)
     if any(entry.name == name for entry in store.list()):
         source.close()
-        raise _exists(store, name)
+        raise failure(
+            "MV_EXISTS",
+            f'store {store.url} has a database "{name}" already: choose another name, or delete that one',
+        )
     temporary = f"{IMPORTING}{secrets.token_hex(8)}"
     store.create(temporary)
     try:
@@ -74,14 +78,6 @@ def import_file(
     except BaseException:
         store.delete(temporary)
         raise
-
-
-def _exists(store: "Store", name: str) -> Error:
-    error = DatabaseExistsError(
-        f'store {store.url} has a database "{name}" already: choose another name, or delete that one'
-    )
-    error.code = "MV_EXISTS"
-    return error
 
 
 def export(

@@ -58,9 +58,7 @@ class Store:
     @property
     def pointer(self) -> Any:
         if self._pointer is None:
-            exception = _binding.BY_CODE["MV_MISUSE"](f"the store {self.url} is closed")
-            exception.code = "MV_MISUSE"
-            raise exception
+            raise _binding.failure("MV_MISUSE", f"the store {self.url} is closed")
         return self._pointer
 
     def close(self) -> None:

@@ -21,15 +21,15 @@ from sqlite3 import (
     Row,
     Time,
     TimeFromTicks,
-    Timestamp,
     TimestampFromTicks,
-    Warning,  # noqa: A004
+    Warning,
     apilevel,
     paramstyle,
     sqlite_version,
     sqlite_version_info,
     threadsafety,
 )
+from sqlite3.dbapi2 import Timestamp
 
 from mvsqlite_py._connections import connect_sqlite3 as connect
 

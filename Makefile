@@ -1,0 +1,55 @@
+# make demo     sets up what a bare Debian or Ubuntu machine lacks, and shows the main job
+# make test     sets up likewise, and runs the tests (short; make soak for hours)
+# make check    linters and types
+# make bench    figures beside stock SQLite
+# make soak     the crash, model and concurrency tests for SECONDS (default 3600)
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SECONDS ?= 3600
+
+PACKAGES := gcc clang libc6-dev make liblmdb-dev libzstd-dev libxxhash-dev libsqlite3-dev $(PYTHON_PACKAGES)
+# The system's own Python comes in pieces; one built by hand is whole.
+PYTHON_PACKAGES := $(shell $(PYTHON) -c 'import ensurepip, sysconfig, pathlib; exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 2>/dev/null || echo python3 python3-dev python3-venv)
+SOURCES := $(wildcard native/*/*.[ch] native/*.h native/*.py) pyproject.toml setup.py
+
+.PHONY: demo test check bench soak setup packages clean
+
+demo: setup
+	$(RUN) -m mvsqlite_py._demo
+
+test: setup
+	$(RUN) -m pytest
+
+check: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+bench: setup
+	$(RUN) -m benchmarks.run_all
+
+soak: setup
+	$(RUN) -m pytest tests/crash tests/model tests/faults tests/conformance --soak $(SECONDS)
+
+setup: packages $(VENV)/installed
+
+packages:
+	@missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing system packages:$$missing"; \
+	  if [ "$$(id -u)" = 0 ]; then as=""; else as="sudo"; fi; \
+	  $$as apt-get update -q && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $$missing; \
+	fi
+
+$(VENV)/installed: $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=")'
+	@echo "Building the C core and installing into $(VENV)"
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --disable-pip-version-check -U pip
+	$(RUN) -m pip install -q --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info mvsqlite_py/*.so mvsqlite_py/_native.c
