@@ -204,6 +204,9 @@ void mvv_file_committed(mvv_file *f)
     f->wrote_wal = 0;
     mv_db_snapshot(f->db, &snapshot);
     f->newer = snapshot.newer;
+    mvv_connection *c = connection_of(f);
+    if (c)
+        mvv_connection_done(c);
 }
 
 static int commit(mvv_file *f, const char *super)
