@@ -35,6 +35,12 @@ def load_into_apsw() -> None:
             _loaded.add("apsw")
 
 
+def register_alias(name: str) -> None:
+    """Registers the native VFS under one more name, for as long as the process lives."""
+    if _binding.lib.mv_vfs_alias(_binding.encode(name, "the name of a VFS")) != 0:
+        raise MemoryError(f"not enough memory to register the VFS {name!r}")
+
+
 def load_into_sqlite3() -> None:
     """Registers the VFS in the SQLite that the ``sqlite3`` module uses.
 

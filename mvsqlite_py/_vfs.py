@@ -4,7 +4,7 @@ from typing import Any
 
 import apsw
 
-from mvsqlite_py._connections import VFS_NAME, load_into_apsw
+from mvsqlite_py._connections import VFS_NAME, load_into_apsw, register_alias
 
 
 class VFS(apsw.VFS):
@@ -12,8 +12,8 @@ class VFS(apsw.VFS):
 
     name: under which SQLite knows it; connect with ``connect(..., vfs=name)``. Methods that are
     not overridden go to the native VFS. To observe files, override ``xOpen`` and return an
-    instance of a class derived from :class:`VFSFile`. Connections that do not name this VFS
-    do not pass through Python at all.
+    instance of a class derived from :class:`VFSFile`. A class that overrides nothing is the
+    native VFS under another name: no call passes through Python.
     """
 
     def __init__(self, name: str, **options: Any) -> None:
@@ -21,7 +21,14 @@ class VFS(apsw.VFS):
             raise ValueError(f"the name {VFS_NAME!r} is the native VFS's own: choose another")
         load_into_apsw()
         self.vfs_name = name
-        super().__init__(name, VFS_NAME, **options)
+        if any(hasattr(method, "__code__") for method in self._methods()):
+            super().__init__(name, VFS_NAME, **options)
+        else:
+            super().__init__(f"{name}-python", VFS_NAME, **options)
+            register_alias(name)
+
+    def _methods(self) -> list[Any]:
+        return [getattr(type(self), name) for name in dir(type(self)) if name.startswith("x")]
 
 
 class VFSFile(apsw.VFSFile):

@@ -89,6 +89,8 @@ typedef struct mv_check {
 int mv_db_verify(mv_db *db, mv_check *check);
 int mv_db_settle(mv_db *db);
 
+int mv_vfs_alias(const char *name);
+
 void mv_fault_arm(int kind, uint64_t nth, int forever, int code);
 void mv_fault_reset(void);
 uint64_t mv_fault_calls(int kind);

@@ -1,6 +1,7 @@
 #include "lmdb_env.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -80,6 +81,25 @@ static int make_directories(const char *path)
     return MV_OK;
 }
 
+/* A file just made is only as durable as the directory that names it, and so on up. */
+static int sync_directories(const char *path)
+{
+    char partial[PATH_MAX];
+    memcpy(partial, path, strlen(path) + 1);
+    for (size_t n = strlen(partial); n > 0; n--) {
+        if (partial[n] != '/' && partial[n] != 0)
+            continue;
+        partial[n] = 0;
+        int fd = open(partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int failed = fd >= 0 && fsync(fd) != 0 && errno != EINVAL && errno != EROFS;
+        if (fd >= 0)
+            close(fd);
+        if (failed)
+            return mv_fail(MV_IO, "cannot sync directory %s: %s", partial, strerror(errno));
+    }
+    return MV_OK;
+}
+
 /* "directory[?map_bytes=N]" */
 static int parse(const char *rest, char *directory, size_t *map_bytes)
 {
@@ -124,7 +144,7 @@ static int check_length(lmdb_engine *engine)
 static int open_dbi(lmdb_engine *engine)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(engine->env, NULL, 0, &txn);
+    int rc = mdb_txn_begin(engine->env, NULL, MDB_RDONLY, &txn); /* the unnamed one is always there */
     if (!rc)
         rc = mdb_dbi_open(txn, NULL, 0, &engine->dbi);
     if (!rc) {
@@ -158,10 +178,16 @@ static int open_env(lmdb_engine *engine, size_t map_bytes)
     rc = check_length(engine);
     if (rc)
         return rc;
+    MDB_envinfo info;
     int dead;
     mdb_reader_check(engine->env, &dead);
-    rc = open_dbi(engine);
-    return rc ? kvi_lmdb_error(engine, rc, "opening") : MV_OK;
+    rc = mdb_env_info(engine->env, &info);
+    int fresh = !rc && info.me_last_txnid == 0;
+    if (!rc)
+        rc = open_dbi(engine);
+    if (rc)
+        return kvi_lmdb_error(engine, rc, "opening");
+    return fresh ? sync_directories(engine->directory) : MV_OK;
 }
 
 static void destroy(lmdb_engine *engine)

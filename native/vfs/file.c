@@ -247,6 +247,9 @@ static int file_control(sqlite3_file *file, int op, void *arg)
     case SQLITE_FCNTL_CHUNK_SIZE:
     case SQLITE_FCNTL_BUSYHANDLER:
         return SQLITE_OK;
+    case MVV_FCNTL_FILE:
+        *(mvv_file **)arg = f;
+        return SQLITE_OK;
     default:
         return SQLITE_NOTFOUND;
     }
@@ -350,8 +353,6 @@ int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *f, int flags, int 
 
 mvv_file *mvv_file_of(mvv_copy *copy, sqlite3 *db, const char *schema)
 {
-    sqlite3_file *file = NULL;
-    if (copy->api->file_control(db, schema, SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK || !file || !file->pMethods)
-        return NULL;
-    return file->pMethods == &mvv_file_methods ? (mvv_file *)file : NULL;
+    mvv_file *file = NULL;
+    return copy->api->file_control(db, schema, MVV_FCNTL_FILE, &file) == SQLITE_OK ? file : NULL;
 }

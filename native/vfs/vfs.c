@@ -179,6 +179,28 @@ int mvv_register(const sqlite3_api_routines *api, mvv_copy **out)
     return rc;
 }
 
+int mv_vfs_alias(const char *name)
+{
+    int rc = SQLITE_OK;
+    pthread_mutex_lock(&copies_lock);
+    for (int i = 0; i < copy_count && !rc; i++) {
+        sqlite3_vfs *vfs = malloc(sizeof *vfs); /* SQLite's from now on */
+        char *kept = strdup(name);
+        if (!vfs || !kept) {
+            free(vfs);
+            free(kept);
+            rc = SQLITE_NOMEM;
+            break;
+        }
+        *vfs = copies[i].vfs;
+        vfs->zName = kept;
+        vfs->pNext = NULL;
+        rc = copies[i].api->vfs_register(vfs, 0);
+    }
+    pthread_mutex_unlock(&copies_lock);
+    return rc;
+}
+
 /* Runs for every new connection of a copy: those with a main database of ours are set up. */
 static int on_new_connection(sqlite3 *db, char **message, const sqlite3_api_routines *api)
 {

@@ -18,6 +18,9 @@
 #define MVV_NAME "mvsqlite"
 
 
+/* A file control of our own: hands out the mvv_file, also through a VFS that wraps this one. */
+#define MVV_FCNTL_FILE 0x6d767371
+
 /* At most so many copies of SQLite in one process. */
 #define MVV_COPIES 4
 
@@ -73,6 +76,8 @@ struct mvv_file {
 /* The copy behind an API, registered if it is new. SQLite code. */
 int mvv_register(const sqlite3_api_routines *api, mvv_copy **copy);
 mvv_copy *mvv_copy_at(int index);
+/* Registers the VFS under one more name in every copy that has it. SQLite code. */
+MV_API int mv_vfs_alias(const char *name);
 /* Reports the thread's message to SQLite's error log; returns the SQLite code. */
 int mvv_error(mvv_copy *copy, int code);
 

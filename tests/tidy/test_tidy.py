@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 C_FILES = sorted((ROOT / "native").rglob("*.[ch]"))
 LIBRARY = sorted((ROOT / "mvsqlite_py").rglob("*.py"))
 PYTHON = LIBRARY + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
-HEADERS = ["native/base/error.h", "native/store/mvstore.h", "native/kv/kv_fault.h"]
+HEADERS = ["native/base/error.h", "native/store/mvstore.h", "native/kv/kv_fault.h", "native/vfs/vfs.h"]
 
 
 def relative(path: Path) -> str:
