@@ -11,7 +11,7 @@ import apsw
 from mvsqlite_py._binding import failure
 from mvsqlite_py._connections import connect
 from mvsqlite_py._database import Database
-from mvsqlite_py._errors import NotADatabaseError
+from mvsqlite_py._errors import DatabaseNotFoundError, NotADatabaseError
 
 if TYPE_CHECKING:
     from mvsqlite_py._store import Store
@@ -58,26 +58,49 @@ def import_file(
     from mvsqlite_py._store import IMPORTING
 
     source = open_source(path)
-    if any(entry.name == name for entry in store.list()):
-        source.close()
-        raise failure(
-            "MV_EXISTS",
-            f'store {store.url} has a database "{name}" already: choose another name, or delete that one',
-        )
-    temporary = f"{IMPORTING}{secrets.token_hex(8)}"
-    store.create(temporary)
     try:
-        target = connect(temporary, store)
+        _must_be_free(store, name)
+        store.discard_unfinished()
+        temporary = f"{IMPORTING}{secrets.token_hex(8)}"
         try:
-            target.execute("SELECT mv_message(?)", (f"imported from {path.name}",)).fetchall()
-            copy(source, target, progress)
-        finally:
-            target.close()
-            source.close()
-        return store.rename(temporary, name)
-    except BaseException:
-        store.delete(temporary)
-        raise
+            _copy_in(store, source, temporary, name, f"imported from {path.name}", progress)
+        except BaseException:
+            store.discard_unfinished(name=temporary)
+            raise
+    finally:
+        source.close()
+    return store.database(name)
+
+
+def _must_be_free(store: "Store", name: str) -> None:
+    try:
+        store.database(name)
+    except DatabaseNotFoundError:
+        return
+    raise failure(
+        "MV_EXISTS",
+        f'store {store.url} has a database "{name}" already: choose another name, or delete that one',
+    )
+
+
+def _copy_in(
+    store: "Store",
+    source: apsw.Connection,
+    temporary: str,
+    name: str,
+    message: str,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Copies under a hidden name, then gives the real one while still holding the write lock."""
+    store.create(temporary)
+    target = connect(temporary, store)
+    try:
+        target.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+        target.execute("SELECT mv_message(?)", (message,)).fetchall()
+        copy(source, target, progress)
+        store.rename(temporary, name)
+    finally:
+        target.close()
 
 
 def export(

@@ -1,7 +1,7 @@
 """Stores: databases by name, in one directory (or cluster)."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Self
 from mvsqlite_py import _binding
 from mvsqlite_py._binding import check, encode, ffi, lib
 from mvsqlite_py._database import Database
+from mvsqlite_py._errors import BusyError
 
 Progress = Callable[[int, int], None]
 """Called with how many pages of how many are done."""
@@ -132,16 +133,32 @@ class Store:
 
     def list(self, *, deleted: bool = False) -> list[DatabaseInfo]:
         """The databases by name; with ``deleted`` those that can be undeleted instead."""
+        shown = (entry for entry in self._list_all() if not entry.name.startswith(IMPORTING))
+        return sorted(
+            (entry for entry in shown if bool(entry.deleted) == deleted), key=lambda entry: entry.name
+        )
+
+    def _list_all(self) -> Iterable[DatabaseInfo]:
         found: list[DatabaseInfo] = []
 
         def each(info: Any) -> None:
-            name = _binding.text(info.name)
-            if bool(info.deleted_ms) == deleted and not name.startswith(IMPORTING):
-                found.append(_info(name, info))
+            found.append(_info(_binding.text(info.name), info))
 
         handle = ffi.new_handle(each)
         check(lib.mv_list(self.pointer, lib.each_database, handle))
-        return sorted(found, key=lambda entry: entry.name)
+        return found
+
+    def discard_unfinished(self, *, name: str | None = None, older_than: float = 60.0) -> None:
+        """Drops what imports left that did not end: of that name, or all older than so many seconds.
+
+        One that is still being written is left alone.
+        """
+        for entry in self._list_all():
+            age = (datetime.now(UTC) - entry.created).total_seconds()
+            wanted = entry.name == name if name else entry.name.startswith(IMPORTING) and age > older_than
+            if wanted:
+                with contextlib.suppress(BusyError):
+                    check(lib.mv_discard(self.pointer, entry.id))
 
     # ---- files ----------------------------------------------------------------
 

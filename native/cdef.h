@@ -30,6 +30,8 @@ typedef struct mv_info {
 } mv_info;
 int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx);
 
+int mv_discard(mv_store *store, uint32_t id);
+
 int mv_db_open(mv_store *store, const char *name, int flags, mv_db **db);
 void mv_db_close(mv_db *db);
 int mv_db_begin(mv_db *db, int *stale);

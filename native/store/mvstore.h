@@ -89,6 +89,11 @@ typedef struct mv_info {
  * non-zero answer and returns it. */
 MV_API int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx);
 
+/* Drops, for good, a database that was never shown: an import that did not end. Its name
+ * begins with MV_UNFINISHED (MV_MISUSE otherwise; MV_BUSY: it is being written). */
+#define MV_UNFINISHED ".importing-"
+MV_API int mv_discard(mv_store *store, uint32_t id);
+
 /* ---- an open database -------------------------------------------------- */
 
 #define MV_CREATE 1 /* create the database if there is none of that name */
