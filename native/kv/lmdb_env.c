@@ -17,14 +17,6 @@ static pthread_once_t at_fork_once = PTHREAD_ONCE_INIT;
 
 /* A child must not touch the parent's environments (LMDB's rule), so it forgets
  * them: opening the same directory afterwards makes fresh ones. */
-static void before_fork(void)
-{
-    pthread_mutex_lock(&open_lock);
-}
-static void in_parent(void)
-{
-    pthread_mutex_unlock(&open_lock);
-}
 static void in_child(void)
 {
     pthread_mutex_init(&open_lock, NULL);
@@ -32,7 +24,7 @@ static void in_child(void)
 }
 static void register_at_fork(void)
 {
-    pthread_atfork(before_fork, in_parent, in_child);
+    pthread_atfork(NULL, NULL, in_child); /* no locks taken: fork may come at any point of ours */
 }
 
 int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing)

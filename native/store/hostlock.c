@@ -25,14 +25,6 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* A forked child shares the file description and would keep a dead parent's locks
  * alive: it lets go of it at once. */
-static void before_fork(void)
-{
-    pthread_mutex_lock(&all_lock);
-}
-static void in_parent(void)
-{
-    pthread_mutex_unlock(&all_lock);
-}
 static void in_child(void)
 {
     for (mvi_hostlock *l = all; l; l = l->next) {
@@ -44,7 +36,7 @@ static void in_child(void)
 }
 static void register_at_fork(void)
 {
-    pthread_atfork(before_fork, in_parent, in_child);
+    pthread_atfork(NULL, NULL, in_child); /* no locks taken: fork may come at any point of ours */
 }
 
 int mvi_hostlock_open(const char *directory, mvi_hostlock **out)
@@ -64,7 +56,7 @@ int mvi_hostlock_open(const char *directory, mvi_hostlock **out)
     pthread_mutex_init(&l->lock, NULL);
     pthread_mutex_lock(&all_lock);
     l->next = all;
-    all = l;
+    __atomic_store_n(&all, l, __ATOMIC_RELEASE); /* whole when a fork sees it */
     pthread_mutex_unlock(&all_lock);
     *out = l;
     return MV_OK;

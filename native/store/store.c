@@ -15,14 +15,6 @@ static mv_store *stores; /* guarded by stores_lock */
 static pthread_once_t stores_once = PTHREAD_ONCE_INIT;
 
 /* After fork a child opens its own: it must not find the parent's here. */
-static void before_fork(void)
-{
-    pthread_mutex_lock(&stores_lock);
-}
-static void in_parent(void)
-{
-    pthread_mutex_unlock(&stores_lock);
-}
 static void in_child(void)
 {
     stores = NULL;
@@ -30,7 +22,7 @@ static void in_child(void)
 }
 static void register_at_fork(void)
 {
-    pthread_atfork(before_fork, in_parent, in_child);
+    pthread_atfork(NULL, NULL, in_child); /* no locks taken: fork may come at any point of ours */
 }
 
 uint64_t mvi_now_ms(void)

@@ -171,8 +171,23 @@ static int register_locked(const sqlite3_api_routines *api, mvv_copy **out)
     return rc;
 }
 
+/* Another thread may have held a lock at the moment of fork; the child has no such thread. */
+static void in_child(void)
+{
+    pthread_mutex_init(&copies_lock, NULL);
+    for (int i = 0; i < copy_count; i++)
+        pthread_mutex_init(&copies[i].lock, NULL);
+}
+
+static void register_at_fork(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
 int mvv_register(const sqlite3_api_routines *api, mvv_copy **out)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_at_fork);
     pthread_mutex_lock(&copies_lock);
     int rc = register_locked(api, out);
     pthread_mutex_unlock(&copies_lock);
