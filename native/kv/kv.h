@@ -48,7 +48,8 @@ typedef struct kv_traits {
     const char *lock_directory; /* a local directory for lock files; lives as long as the engine */
 } kv_traits;
 
-/* Opens `url`: "lmdb:/directory[?map_bytes=N]", "fault:<inner url>".
+/* Opens `url`: "lmdb:/directory[?map_bytes=N][&wait_ms=N]", "fault:<inner url>". map_bytes:
+ * the map's first size; wait_ms: how long to wait for another process's commit (10,000).
  * MV_URL, MV_PERM, MV_CORRUPT, MV_IO, MV_FULL, MV_NOMEM. One directory opened twice
  * in a process is one engine; each kv_open is undone by one kv_close. */
 int kv_open(const char *url, kv_engine **engine);

@@ -82,6 +82,10 @@ static int step(int kind)
     pthread_mutex_unlock(&plan_lock);
     if (code == MV_FAULT_KILL)
         raise(SIGKILL);
+    if (code == MV_FAULT_STOP) {
+        raise(SIGSTOP);
+        return MV_OK;
+    }
     return code ? mv_fail(code, "planned fault: %s", mv_error_meaning(code)) : MV_OK;
 }
 

@@ -30,8 +30,10 @@ typedef enum mv_fault_kind {
 } mv_fault_kind;
 
 /* Arms the plan: the nth (from 1) call of `kind` fails with `code`, and every later
- * one too if `forever`. With code MV_FAULT_KILL the process kills itself (SIGKILL). */
+ * one too if `forever`. With code MV_FAULT_KILL the process kills itself (SIGKILL), with
+ * MV_FAULT_STOP it stops (SIGSTOP) and, once continued, goes on as if nothing were. */
 #define MV_FAULT_KILL (-9)
+#define MV_FAULT_STOP (-19)
 MV_API void mv_fault_arm(int kind, uint64_t nth, int forever, int code);
 /* Disarms and sets all counts to zero. */
 MV_API void mv_fault_reset(void);

@@ -218,9 +218,15 @@ static int attempt(lmdb_engine *engine, lmdb_job *jobs)
 static void run_batch(lmdb_engine *engine, lmdb_job *jobs)
 {
     for (int tried = 0;; tried++) {
+        int rc = kvi_gate_enter(engine->gate, engine->wait_ms);
+        if (rc) {
+            fail_all(jobs, rc);
+            return;
+        }
         pthread_rwlock_rdlock(&engine->map);
-        int rc = attempt(engine, jobs);
+        rc = attempt(engine, jobs);
         pthread_rwlock_unlock(&engine->map);
+        kvi_gate_leave(engine->gate);
         if (!rc)
             return;
         if (tried < 40 && (rc == MDB_MAP_FULL || rc == MDB_MAP_RESIZED)) {

@@ -10,6 +10,7 @@
 #define INITIAL_MAP ((size_t)1 << 30)
 #define SMALLEST_MAP ((size_t)1 << 20)
 #define READERS 4096
+#define DEFAULT_WAIT_MS 10000
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 static lmdb_engine *open_engines; /* guarded by open_lock */
@@ -92,28 +93,47 @@ static int sync_directories(const char *path)
     return MV_OK;
 }
 
-/* "directory[?map_bytes=N]" */
-static int parse(const char *rest, char *directory, size_t *map_bytes)
+typedef struct options {
+    char directory[PATH_MAX];
+    size_t map_bytes;
+    unsigned wait_ms;
+} options;
+
+static int parse_option(const char *option, size_t n, options *out)
+{
+    char *end = NULL;
+    const char *value = memchr(option, '=', n);
+    unsigned long long v = value ? strtoull(value + 1, &end, 10) : 0;
+    if (!value || end == value + 1 || end != option + n)
+        return -1;
+    if (strncmp(option, "map_bytes=", 10) == 0 && v >= SMALLEST_MAP)
+        out->map_bytes = (size_t)v;
+    else if (strncmp(option, "wait_ms=", 8) == 0 && v > 0 && v < UINT_MAX)
+        out->wait_ms = (unsigned)v;
+    else
+        return -1;
+    return 0;
+}
+
+/* "directory[?map_bytes=N][&wait_ms=N]" */
+static int parse(const char *rest, options *out)
 {
     const char *query = strchr(rest, '?');
     size_t n = query ? (size_t)(query - rest) : strlen(rest);
-    *map_bytes = INITIAL_MAP;
     if (n == 0 || n >= PATH_MAX)
         return mv_fail(MV_URL, "store address \"lmdb:%s\" names no directory: write lmdb:/path/to/directory", rest);
-    memcpy(directory, rest, n);
-    directory[n] = 0;
-    if (!query)
-        return MV_OK;
-    char *end = NULL;
-    if (strncmp(query, "?map_bytes=", 11) == 0) {
-        unsigned long long v = strtoull(query + 11, &end, 10);
-        if (end != query + 11 && *end == 0 && v >= SMALLEST_MAP) {
-            *map_bytes = (size_t)v;
-            return MV_OK;
-        }
+    memcpy(out->directory, rest, n);
+    out->directory[n] = 0;
+    out->map_bytes = INITIAL_MAP;
+    out->wait_ms = DEFAULT_WAIT_MS;
+    while (query && *query) {
+        size_t size = strcspn(++query, "&");
+        if (parse_option(query, size, out) != 0)
+            return mv_fail(MV_URL, "store address \"lmdb:%s\": the options are map_bytes (at least %zu) and wait_ms",
+                           rest, SMALLEST_MAP);
+        query += size;
     }
-    return mv_fail(MV_URL, "store address \"lmdb:%s\": the only option is map_bytes, at least %zu", rest,
-                   SMALLEST_MAP);
+    return MV_OK;
 }
 
 /* A file shorter than its own page count would kill the process when read. */
@@ -186,6 +206,7 @@ static void destroy(lmdb_engine *engine)
 {
     if (engine->env)
         mdb_env_close(engine->env);
+    kvi_gate_close(engine->gate);
     pthread_rwlock_destroy(&engine->map);
     pthread_mutex_destroy(&engine->readers_lock);
     pthread_mutex_destroy(&engine->queue_lock);
@@ -194,7 +215,7 @@ static void destroy(lmdb_engine *engine)
     free(engine);
 }
 
-static int create(const char *directory, const struct stat *st, size_t map_bytes, lmdb_engine **out)
+static int create(const char *directory, const struct stat *st, const options *wanted, lmdb_engine **out)
 {
     lmdb_engine *engine = calloc(1, sizeof *engine);
     char *kept = strdup(directory);
@@ -206,6 +227,7 @@ static int create(const char *directory, const struct stat *st, size_t map_bytes
     engine->directory = kept;
     engine->references = 1;
     engine->owner = getpid();
+    engine->wait_ms = wanted->wait_ms;
     engine->device = st->st_dev;
     engine->inode = st->st_ino;
     engine->queue_end = &engine->queue;
@@ -224,7 +246,9 @@ static int create(const char *directory, const struct stat *st, size_t map_bytes
         .value_overhead = 16,
         .lock_directory = kept,
     };
-    int rc = open_env(engine, map_bytes);
+    int rc = open_env(engine, wanted->map_bytes);
+    if (!rc)
+        rc = kvi_gate_open(directory, &engine->gate);
     if (rc)
         destroy(engine);
     else
@@ -234,10 +258,11 @@ static int create(const char *directory, const struct stat *st, size_t map_bytes
 
 int kvi_lmdb_env_open(const char *rest, lmdb_engine **out)
 {
-    char directory[PATH_MAX], absolute[PATH_MAX];
-    size_t map_bytes;
+    options wanted;
+    const char *directory = wanted.directory;
+    char absolute[PATH_MAX];
     struct stat st;
-    int rc = parse(rest, directory, &map_bytes);
+    int rc = parse(rest, &wanted);
     if (!rc && stat(directory, &st) != 0)
         rc = make_directories(directory);
     if (rc)
@@ -256,7 +281,7 @@ int kvi_lmdb_env_open(const char *rest, lmdb_engine **out)
     if (found) {
         found->references++;
     } else {
-        rc = create(absolute, &st, map_bytes, &found);
+        rc = create(absolute, &st, &wanted, &found);
         if (!rc) {
             found->next = open_engines;
             open_engines = found;

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+#include "gate.h"
 #include "kv_engine.h"
 
 typedef struct lmdb_txn lmdb_txn;
@@ -22,6 +23,8 @@ typedef struct lmdb_engine {
     uint64_t data_inode; /* of data.mdb: changes when somebody restores a copy */
     char *directory;
 
+    kvi_gate *gate;   /* taken before every write transaction */
+    unsigned wait_ms; /* how long to wait for it */
     MDB_env *env;
     MDB_dbi dbi;
     pthread_rwlock_t map; /* shared by transactions, exclusive while the map is resized */
