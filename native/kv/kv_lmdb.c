@@ -330,8 +330,10 @@ static int lmdb_range(kv_txn *base, mv_slice begin, mv_slice end, size_t limit, 
     c->started = 0;
     c->begin_size = begin.size;
     c->end_size = end.size;
-    memcpy(c->bounds, begin.data, begin.size);
-    memcpy(c->bounds + begin.size, end.data, end.size);
+    if (begin.size)
+        memcpy(c->bounds, begin.data, begin.size);
+    if (end.size)
+        memcpy(c->bounds + begin.size, end.data, end.size);
     int rc = mdb_cursor_open(t->txn, t->engine->dbi, &c->cursor);
     if (rc) {
         free(c);
@@ -341,13 +343,19 @@ static int lmdb_range(kv_txn *base, mv_slice begin, mv_slice end, size_t limit, 
     return MV_OK;
 }
 
+/* The first key not before *k; LMDB knows no empty key. */
+static int seek(MDB_cursor *cursor, MDB_val *k, MDB_val *v)
+{
+    return mdb_cursor_get(cursor, k, v, k->mv_size ? MDB_SET_RANGE : MDB_FIRST);
+}
+
 static int step(lmdb_cursor *c, MDB_val *k, MDB_val *v)
 {
     if (c->started)
         return mdb_cursor_get(c->cursor, k, v, c->reverse ? MDB_PREV : MDB_NEXT);
     c->started = 1;
     *k = c->reverse ? (MDB_val){c->end_size, c->bounds + c->begin_size} : (MDB_val){c->begin_size, c->bounds};
-    int rc = mdb_cursor_get(c->cursor, k, v, MDB_SET_RANGE);
+    int rc = seek(c->cursor, k, v);
     if (!c->reverse)
         return rc;
     return mdb_cursor_get(c->cursor, k, v, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
@@ -457,7 +465,7 @@ static int lmdb_clear_range(kv_txn *base, mv_slice begin, mv_slice end)
     rc = mdb_cursor_open(t->txn, t->engine->dbi, &c);
     while (!rc) {
         MDB_val k = val(begin), v;
-        rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE);
+        rc = seek(c, &k, &v);
         if (!rc && mvi_slice_cmp(mvi_slice(k.mv_data, k.mv_size), end) >= 0)
             break;
         if (!rc)

@@ -213,6 +213,7 @@ static int commit(mvv_file *f, const char *super)
 {
     if (super && mvv_super_join(f, super))
         return SQLITE_OK;
+    mvv_super_leave(f);
     int rc = mvv_file_before_commit(f);
     if (rc)
         return rc;

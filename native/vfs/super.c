@@ -31,12 +31,35 @@ int mvv_super_begin(mvv_copy *copy, const char *name)
     return SQLITE_OK;
 }
 
+/* Takes the file out of its group, and ends a group that is empty then: its commit was
+ * given up, and SQLite does not delete its super-journal in that case. Under the lock. */
+static void unlink_member(mvv_file *file)
+{
+    mvv_super *s = file->super;
+    if (!s)
+        return;
+    for (mvv_file **link = &s->members; *link; link = &(*link)->super_next)
+        if (*link == file) {
+            *link = file->super_next;
+            break;
+        }
+    file->super = NULL;
+    file->super_next = NULL;
+    if (s->members)
+        return;
+    mvv_super **link = find(file->copy, s->name);
+    if (*link == s)
+        *link = s->next;
+    free(s);
+}
+
 int mvv_super_join(mvv_file *file, const char *name)
 {
     mvv_copy *copy = file->copy;
     pthread_mutex_lock(&copy->lock);
     mvv_super *s = *find(copy, name);
     if (s && file->super != s) {
+        unlink_member(file); /* of an earlier COMMIT that failed and is tried again */
         file->super = s;
         file->super_next = s->members;
         s->members = file;
@@ -47,25 +70,9 @@ int mvv_super_join(mvv_file *file, const char *name)
 
 void mvv_super_leave(mvv_file *file)
 {
-    mvv_copy *copy = file->copy;
-    if (!file->super)
-        return;
-    pthread_mutex_lock(&copy->lock);
-    mvv_super *s = file->super;
-    for (mvv_file **link = &s->members; *link; link = &(*link)->super_next)
-        if (*link == file) {
-            *link = file->super_next;
-            break;
-        }
-    if (!s->members) { /* the commit was given up: SQLite does not delete its super-journal then */
-        mvv_super **link = find(copy, s->name);
-        if (*link == s)
-            *link = s->next;
-        free(s);
-    }
-    file->super = NULL;
-    file->super_next = NULL;
-    pthread_mutex_unlock(&copy->lock);
+    pthread_mutex_lock(&file->copy->lock);
+    unlink_member(file);
+    pthread_mutex_unlock(&file->copy->lock);
 }
 
 static int commit_members(mvv_copy *copy, mvv_file *members, size_t n)
