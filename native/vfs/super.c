@@ -1,11 +1,17 @@
 /* Commits over several attached databases. SQLite writes a super-journal, asks every
  * database to sync with that journal's name, and then deletes it: the deletion is the
- * commit. So databases that are asked wait, and the deletion commits them together. */
+ * commit. So databases that are asked wait, and the deletion commits them together.
+ *
+ * If it fails, SQLite rolls back each database from its journal, which names the
+ * super-journal: one that no longer exists would mean "committed", so it exists until the
+ * last member has left. Rolling back ends with opening and deleting the super-journal
+ * (pager_delsuper), which here deletes nothing and above all commits nothing. */
 #include "vfs.h"
 
 struct mvv_super {
     mvv_super *next;
     mvv_file *members;
+    int given_up; /* the commit has failed, or is being rolled back */
     char name[];
 };
 
@@ -75,6 +81,23 @@ void mvv_super_leave(mvv_file *file)
     pthread_mutex_unlock(&file->copy->lock);
 }
 
+void mvv_super_give_up(mvv_copy *copy, const char *name)
+{
+    pthread_mutex_lock(&copy->lock);
+    mvv_super *s = *find(copy, name);
+    if (s)
+        s->given_up = 1;
+    pthread_mutex_unlock(&copy->lock);
+}
+
+int mvv_super_exists(mvv_copy *copy, const char *name)
+{
+    pthread_mutex_lock(&copy->lock);
+    int exists = *find(copy, name) != NULL;
+    pthread_mutex_unlock(&copy->lock);
+    return exists;
+}
+
 static int commit_members(mvv_copy *copy, mvv_file *members, size_t n)
 {
     mv_db **dbs = calloc(n, sizeof *dbs);
@@ -97,6 +120,8 @@ int mvv_super_commit(mvv_copy *copy, const char *name)
     size_t n = 0;
     pthread_mutex_lock(&copy->lock);
     mvv_super **link = find(copy, name), *s = *link;
+    if (s && s->given_up)
+        s = NULL;
     mvv_file *members = s ? s->members : NULL;
     for (mvv_file *f = members; f; f = f->super_next)
         n++;
@@ -104,8 +129,10 @@ int mvv_super_commit(mvv_copy *copy, const char *name)
     if (!s)
         return SQLITE_OK;
     int rc = n ? commit_members(copy, members, n) : SQLITE_OK;
-    if (rc)
-        return rc; /* the members stay ready; ROLLBACK takes them out */
+    if (rc) {
+        mvv_super_give_up(copy, name); /* the members leave when they are rolled back or tried again */
+        return rc;
+    }
     pthread_mutex_lock(&copy->lock);
     link = find(copy, name);
     if (*link == s)

@@ -32,9 +32,11 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
     if (flags & SQLITE_OPEN_MAIN_DB && name)
         return mvv_file_open(copy, name, (mvv_file *)file, flags, out_flags);
     if (flags & SQLITE_OPEN_SUPER_JOURNAL && name) {
-        int rc = mvv_super_begin(copy, name);
+        int rc = flags & SQLITE_OPEN_CREATE ? mvv_super_begin(copy, name) : SQLITE_OK;
         if (rc)
             return rc;
+        if (!(flags & SQLITE_OPEN_CREATE))
+            mvv_super_give_up(copy, name);
     }
     if (out_flags)
         *out_flags = flags;
@@ -49,8 +51,8 @@ static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync)
 
 static int vfs_access(sqlite3_vfs *vfs, const char *name, int flags, int *result)
 {
-    (void)vfs, (void)name, (void)flags;
-    *result = 0; /* asked about journals only, and none outlives its handle */
+    (void)flags;
+    *result = mvv_super_exists(copy_of(vfs), name); /* no other journal outlives its handle */
     return SQLITE_OK;
 }
 

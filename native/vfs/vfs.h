@@ -104,6 +104,9 @@ int mvv_memfile_open(sqlite3_file *file);
 
 /* ---- super.c: commits over several databases -------------------------------- */
 int mvv_super_begin(mvv_copy *copy, const char *name);
+/* SQLite reads the super-journal: it rolls back. */
+void mvv_super_give_up(mvv_copy *copy, const char *name);
+int mvv_super_exists(mvv_copy *copy, const char *name);
 /* The file is ready; 1: it waits for the super-journal, 0: there is none of that name. */
 int mvv_super_join(mvv_file *file, const char *name);
 void mvv_super_leave(mvv_file *file);
