@@ -20,23 +20,43 @@ static int refuse(mvv_file *f, char **args, int code)
 
 /* This VFS keeps no journal that could have a mode. The setting is remembered and
  * told; inside, SQLite stays in DELETE mode, the one that makes commits over several
- * databases atomic. */
+ * databases atomic. DELETE itself is SQLite's to answer: it names the column rightly,
+ * which no VFS can. */
 static int journal_mode(mvv_file *f, char **args)
 {
     static const char *const modes[] = {"delete", "truncate", "persist", "memory", "wal", "off"};
     for (size_t i = 0; args[2] && i < sizeof modes / sizeof *modes; i++)
         if (strcasecmp(args[2], modes[i]) == 0)
             snprintf(f->journal_mode, sizeof f->journal_mode, "%s", modes[i]);
-    return answer(f, args, *f->journal_mode ? f->journal_mode : "delete");
+    if (!*f->journal_mode || strcmp(f->journal_mode, "delete") == 0)
+        return SQLITE_NOTFOUND;
+    return answer(f, args, f->journal_mode);
 }
 
+/* As SQLite reads it (pragma.c, getSafetyLevel). */
+static int means_off(const char *value)
+{
+    if (*value >= '0' && *value <= '9') {
+        long level = strtol(value, NULL, 10);
+        return (((uint8_t)(level > INT32_MAX ? 0 : level) + 1) & 7) <= 1;
+    }
+    return strcasecmp(value, "off") == 0 || strcasecmp(value, "no") == 0 || strcasecmp(value, "false") == 0;
+}
+
+/* OFF would silence the super-journal: SQLite gets to read ON instead. It is SQLite that
+ * goes on with the statement in any case, for a setting that a VFS answers has a column,
+ * without a name, and Python's sqlite3 takes that for a lack of memory. */
 static int synchronous(mvv_file *f, char **args)
 {
-    if (!args[2])
+    char *value = args[2];
+    if (!value)
         return f->synchronous_off ? answer(f, args, "0") : SQLITE_NOTFOUND;
-    f->synchronous_off = strcasecmp(args[2], "off") == 0 || strcmp(args[2], "0") == 0 ||
-                         strcasecmp(args[2], "no") == 0 || strcasecmp(args[2], "false") == 0;
-    return f->synchronous_off ? SQLITE_OK : SQLITE_NOTFOUND;
+    if (f->connection && !f->copy->api->get_autocommit(*f->connection))
+        return SQLITE_NOTFOUND; /* SQLite refuses it inside a transaction */
+    f->synchronous_off = means_off(value);
+    if (f->synchronous_off)
+        strcpy(value, *value >= '0' && *value <= '9' ? "1" : "on"); /* never longer than what stood there */
+    return SQLITE_NOTFOUND;
 }
 
 static int locking_mode(mvv_file *f, const char *value)
