@@ -1,0 +1,57 @@
+-- Full text, r-tree, JSON.
+CREATE VIRTUAL TABLE note USING fts5(title, body, tokenize = 'porter unicode61', prefix = '2 3');
+INSERT INTO note VALUES ('Trains', 'The express runs from Zürich to Bern'), ('Cats', 'A cat sleeps, cats dream'),
+  ('Running', 'She ran, he runs, they were running a train');
+SELECT title FROM note WHERE note MATCH 'run' ORDER BY rank;
+SELECT title, highlight(note, 1, '[', ']') FROM note WHERE note MATCH 'cat' ORDER BY title;
+SELECT title, snippet(note, 1, '<', '>', '...', 3) FROM note WHERE note MATCH 'zurich OR tra*' ORDER BY title;
+SELECT title FROM note WHERE note MATCH 'NEAR(runs bern, 4)';
+SELECT title FROM note WHERE note MATCH 'broken "';
+UPDATE note SET body = body || ' dogs' WHERE title = 'Cats';
+SELECT title, bm25(note) < 0 FROM note('dogs');
+DELETE FROM note WHERE note MATCH 'dogs';
+SELECT count(*) FROM note;
+INSERT INTO note(note) VALUES ('optimize');
+INSERT INTO note(note) VALUES ('integrity-check');
+INSERT INTO note(note) VALUES ('rebuild');
+INSERT INTO note(note, rank) VALUES ('rank', 'bm25(10.0, 5.0)');
+CREATE TABLE doc(id INTEGER PRIMARY KEY, t TEXT);
+CREATE VIRTUAL TABLE doc_index USING fts5(t, content = 'doc', content_rowid = 'id');
+INSERT INTO doc WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+  SELECT i, 'word' || (i % 97) || ' more' || (i % 13) || ' ' || i FROM n;
+INSERT INTO doc_index(rowid, t) SELECT id, t FROM doc;
+SELECT count(*) FROM doc_index('word5 more7');
+SELECT rowid FROM doc_index('word5 AND more7') ORDER BY rowid LIMIT 5;
+INSERT INTO doc_index(doc_index) VALUES ('merge=200');
+BEGIN;
+INSERT INTO note VALUES ('gone', 'this is rolled back');
+SAVEPOINT s;
+INSERT INTO note VALUES ('gone too', 'rolled back first');
+ROLLBACK TO s;
+SELECT title FROM note('rolled');
+ROLLBACK;
+SELECT title FROM note('rolled');
+CREATE VIRTUAL TABLE old_search USING fts4(a, b);
+INSERT INTO old_search VALUES ('one two', 'three'), ('two', 'four two');
+SELECT a, offsets(old_search) FROM old_search WHERE old_search MATCH 'two';
+CREATE VIRTUAL TABLE box USING rtree(id, x0, x1, y0, y1, +label TEXT);
+INSERT INTO box WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+  SELECT i, i % 50, i % 50 + 2, i / 50, i / 50 + 1.5, 'b' || i FROM n;
+SELECT count(*), min(id), max(label) FROM box WHERE x0 >= 10 AND x1 <= 14 AND y0 > 2;
+INSERT INTO box VALUES (1, 5, 4, 0, 0, 'wrong');
+INSERT INTO box VALUES (1, 4, 5, 0, 0, 'twice');
+DELETE FROM box WHERE x0 > 25;
+SELECT count(*) FROM box;
+SELECT rtreecheck('box');
+CREATE TABLE j(v TEXT);
+INSERT INTO j VALUES ('{"a": 1, "b": [1, 2, {"c": null}], "d": "x"}'), ('[1,2,3]'), ('not json'), (NULL);
+SELECT json_valid(v), v FROM j;
+SELECT v ->> '$.b[2].c', v -> '$.b', json_type(v, '$.a') FROM j WHERE json_valid(v);
+SELECT json_extract(v, '$.a') FROM j;
+SELECT key, value, type, atom, fullkey FROM j, json_each(j.v) WHERE json_valid(v);
+SELECT fullkey, atom FROM j, json_tree(j.v) WHERE json_valid(v) AND atom IS NOT NULL;
+SELECT json_group_array(v), json_group_object(coalesce(v, 'null'), 1) FROM (SELECT 1 AS v UNION SELECT 2);
+SELECT json_patch('{"a":1,"b":2}', '{"b":null,"c":3}'), json_set('{}', '$.x', json('[1]')), json_remove('[1,2]', '$[0]');
+CREATE INDEX j_a ON j(json_extract(v, '$.a')) WHERE json_valid(v);
+SELECT name, arg FROM (SELECT 'generate' AS name, json_quote(3.5) AS arg);
+PRAGMA integrity_check;
