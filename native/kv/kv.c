@@ -66,6 +66,7 @@ void kv_prefetch(kv_txn *txn, const mv_slice *keys, size_t n)
 
 int kv_range(kv_txn *txn, mv_slice begin, mv_slice end, size_t limit, int flags, kv_cursor **cursor)
 {
+    *cursor = NULL; /* so that a caller may close what did not open */
     return txn->ops->range(txn, begin, end, limit, flags, cursor);
 }
 

@@ -137,8 +137,9 @@ MV_API int mv_db_read(mv_db *db, uint32_t pgno, void *page);
 
 /* ---- writing ----------------------------------------------------------- */
 
-/* Becomes the one writer of this host. MV_BUSY: another one is writing. MV_CONFLICT:
- * pages this handle has served have changed since. MV_READONLY: pinned. The lock ends
+/* Becomes the one writer of this host, and moves to the newest snapshot. MV_BUSY: another
+ * one is writing. MV_CONFLICT: pages this handle has served have changed since, or the
+ * size of the database; the snapshot stays. MV_READONLY: pinned. The lock ends
  * with mv_db_unlock, which also drops what is not committed, or with the process. */
 MV_API int mv_db_lock(mv_db *db);
 MV_API void mv_db_unlock(mv_db *db);

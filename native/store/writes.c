@@ -172,24 +172,37 @@ int mv_db_statements(mv_db *db, const char *sql)
 
 /* ---- the host's one writer ---------------------------------------------- */
 
-static int check_fresh(mv_db *db)
+/* Nothing served has changed since the snapshot: then the newest one serves as well,
+ * and a commit made on it cannot find that others came between. */
+static int move_forward(mv_db *db, kv_txn *txn, mvi_latest *latest)
+{
+    int hit = 0, rc = MV_OK;
+    if (mvi_stamp_cmp(&latest->stamp, &db->snap.stamp) != 0)
+        rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest->stamp, &db->served, NULL, &hit);
+    if (!rc && (hit || latest->pages != db->snap.pages || latest->page_size != db->snap.page_size))
+        rc = mv_fail(MV_CONFLICT, "database \"%s\" was changed since this transaction began to read", db->name);
+    return rc ? rc : mvi_cache_follow(db, txn, &latest->stamp);
+}
+
+static int take_newest(mv_db *db)
 {
     kv_txn *txn;
     mvi_latest latest;
-    int hit = 0, rc = kv_read_begin(db->store->kv, &txn);
+    int rc = kv_read_begin(db->store->kv, &txn);
     if (rc)
         return rc;
     rc = mvi_get_latest(txn, db->ns, &latest);
-    if (!rc && mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0)
-        rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest.stamp, &db->served, NULL, &hit);
+    if (!rc)
+        rc = move_forward(db, txn, &latest);
     kv_read_end(txn);
-    if (!rc && hit)
-        rc = mv_fail(MV_CONFLICT, "database \"%s\" was changed since this transaction began to read", db->name);
     if (!rc && latest.flags & MVI_PENDING)
         rc = mvi_settle(db->store, db->ns);
-    if (!rc && latest.flags & MVI_PENDING)
-        db->snap.flags &= (uint8_t)~MVI_PENDING;
-    return rc;
+    if (rc)
+        return rc;
+    latest.flags &= (uint8_t)~MVI_PENDING;
+    db->newer += mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0;
+    db->snap = latest;
+    return MV_OK;
 }
 
 int mv_db_lock(mv_db *db)
@@ -201,7 +214,7 @@ int mv_db_lock(mv_db *db)
     int rc = mvi_hostlock_acquire(db->store->locks, db->ns);
     if (rc)
         return rc;
-    rc = check_fresh(db);
+    rc = take_newest(db);
     if (!rc && !db->swept)
         rc = mvi_sweep(db->store, db->ns, NULL);
     db->swept |= !rc;
