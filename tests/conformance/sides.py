@@ -177,14 +177,14 @@ class Side:
 
 def ours(driver: str, directory: Path, store: mvsqlite_py.Store) -> Side:
     """A side of our VFS, whose driver has met it."""
-    (directory / "files").mkdir(parents=True)
+    (directory / "files").mkdir(parents=True, exist_ok=True)
     (mvsqlite_py.connect if driver == "apsw" else dbapi.connect)("warm-up", store).close()
     store.delete("warm-up")
     return Side(driver, directory, store)
 
 
 def stock(driver: str, directory: Path) -> Side:
-    (directory / "files").mkdir(parents=True)
+    (directory / "files").mkdir(parents=True, exist_ok=True)
     return Side(driver, directory, None)
 
 

@@ -10,6 +10,7 @@ from differences import DIFFERENCES, Difference
 from sides import Side, compare, ours, statements, stock
 
 import mvsqlite_py
+from mvsqlite_py import dbapi
 
 SCRIPTS = sorted((Path(__file__).parent / "corpus").glob("*.sql"))
 VERSIONS_CHECKED = 12
@@ -61,16 +62,22 @@ def check_result(mine: Side, theirs: Side) -> None:
             assert mine.content(name) == theirs.content(name), f"the bytes of {name} differ"
     assert mine.store is not None
     for info in mine.store.list():
-        check_history(mine.store.database(info.name))
+        check_history(mine.store.database(info.name), mine.driver)
 
 
-def check_history(database: mvsqlite_py.Database) -> None:
+def check_history(database: mvsqlite_py.Database, driver: str) -> None:
+    """The store's own check, and SQLite's at versions spread over the history.
+
+    By the SQLite that wrote: another release may write a REAL with other digits, and then finds
+    rows missing from an index over its text.
+    """
     assert database.verify().problems == []
+    connect = mvsqlite_py.connect if driver == "apsw" else dbapi.connect
     versions = [version.version for version in database.versions()]
-    step = max(1, len(versions) // VERSIONS_CHECKED)
-    for version in versions[::step]:
-        with database.connect(version=version) as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], version
+    for version in versions[:: max(1, len(versions) // VERSIONS_CHECKED)]:
+        connection = connect(database.name, database.store, version=version)
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], version
+        connection.close()
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
