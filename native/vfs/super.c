@@ -3,10 +3,13 @@
  * commit. So databases that are asked wait, and the deletion commits them together.
  *
  * If it fails, SQLite rolls back each database from its journal, which names the
- * super-journal: one that no longer exists would mean "committed", so it exists until the
- * last member has left. Rolling back ends with opening and deleting the super-journal
- * (pager_delsuper), which here deletes nothing and above all commits nothing. */
+ * super-journal: one that no longer exists would mean "committed". A database may be named
+ * in it that never came to wait, so one that was given up stays known long after (GIVEN_UP).
+ * Rolling back ends with opening and deleting the super-journal (pager_delsuper), which
+ * here deletes nothing and above all commits nothing. */
 #include "vfs.h"
+
+#define GIVEN_UP 256 /* of them are remembered; a rollback under way is among the last */
 
 struct mvv_super {
     mvv_super *next;
@@ -23,6 +26,20 @@ static mvv_super **find(mvv_copy *copy, const char *name)
     return link;
 }
 
+static void forget_oldest(mvv_copy *copy)
+{
+    unsigned seen = 0;
+    for (mvv_super **link = &copy->supers; *link;) {
+        mvv_super *s = *link;
+        if (s->given_up && !s->members && ++seen > GIVEN_UP) {
+            *link = s->next;
+            free(s);
+        } else {
+            link = &s->next;
+        }
+    }
+}
+
 int mvv_super_begin(mvv_copy *copy, const char *name)
 {
     size_t n = strlen(name) + 1;
@@ -31,14 +48,14 @@ int mvv_super_begin(mvv_copy *copy, const char *name)
         return SQLITE_NOMEM;
     memcpy(s->name, name, n);
     pthread_mutex_lock(&copy->lock);
+    forget_oldest(copy);
     s->next = copy->supers;
     copy->supers = s;
     pthread_mutex_unlock(&copy->lock);
     return SQLITE_OK;
 }
 
-/* Takes the file out of its group, and ends a group that is empty then: its commit was
- * given up, and SQLite does not delete its super-journal in that case. Under the lock. */
+/* Takes the file out of its group; one that nobody is left in was given up. Under the lock. */
 static void unlink_member(mvv_file *file)
 {
     mvv_super *s = file->super;
@@ -51,12 +68,8 @@ static void unlink_member(mvv_file *file)
         }
     file->super = NULL;
     file->super_next = NULL;
-    if (s->members)
-        return;
-    mvv_super **link = find(file->copy, s->name);
-    if (*link == s)
-        *link = s->next;
-    free(s);
+    if (!s->members)
+        s->given_up = 1;
 }
 
 int mvv_super_join(mvv_file *file, const char *name)
