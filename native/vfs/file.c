@@ -113,10 +113,23 @@ static int lock_for_writing(mvv_file *f)
     return rc == MV_BUSY ? SQLITE_BUSY : rc ? mvv_error(f->copy, rc) : SQLITE_OK;
 }
 
+static mvv_connection *connection_of(mvv_file *f)
+{
+    return f->connection ? mvv_connection_find(f->copy, *f->connection) : NULL;
+}
+
+static int is_exclusive(mvv_file *f)
+{
+    if (f->exclusive || !f->copy->exclusive_seen)
+        return f->exclusive;
+    mvv_connection *c = connection_of(f);
+    return c && c->exclusive;
+}
+
 static int lock_shared(mvv_file *f)
 {
     int rc = mvv_file_refresh(f);
-    for (int tried = 0; !rc && f->exclusive && tried < 3; tried++) {
+    for (int tried = 0; !rc && is_exclusive(f) && tried < 3; tried++) {
         mv_snapshot snapshot;
         mv_db_snapshot(f->db, &snapshot);
         if (snapshot.pinned)
@@ -144,11 +157,6 @@ static int file_lock(sqlite3_file *file, int level)
     return rc;
 }
 
-static mvv_connection *connection_of(mvv_file *f)
-{
-    return f->connection ? mvv_connection_find(f->copy, *f->connection) : NULL;
-}
-
 static int file_unlock(sqlite3_file *file, int level)
 {
     mvv_file *f = mine(file);
@@ -159,7 +167,7 @@ static int file_unlock(sqlite3_file *file, int level)
         mvv_connection *c = connection_of(f);
         if (c)
             mvv_connection_done(c);
-        if (f->exclusive && level > SQLITE_LOCK_NONE)
+        if (is_exclusive(f) && level > SQLITE_LOCK_NONE)
             mv_db_rollback(f->db);
         else
             mv_db_unlock(f->db);

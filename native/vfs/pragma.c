@@ -59,12 +59,20 @@ static int synchronous(mvv_file *f, char **args)
     return SQLITE_NOTFOUND;
 }
 
+/* Without a schema SQLite means all databases of the connection, those attached later too,
+ * but tells only the main one, and not whether it was named: a lock too many does no harm,
+ * a database that goes stale under an exclusive session would. */
 static int locking_mode(mvv_file *f, const char *value)
 {
-    if (value && strcasecmp(value, "exclusive") == 0)
-        f->exclusive = 1;
-    else if (value && strcasecmp(value, "normal") == 0)
-        f->exclusive = 0;
+    int exclusive = value && strcasecmp(value, "exclusive") == 0;
+    if (!exclusive && !(value && strcasecmp(value, "normal") == 0))
+        return SQLITE_NOTFOUND;
+    f->exclusive = exclusive;
+    mvv_connection *c = f->connection ? mvv_connection_find(f->copy, *f->connection) : NULL;
+    if (c && mvv_file_of(f->copy, *f->connection, "main") == f) {
+        c->exclusive = exclusive;
+        f->copy->exclusive_seen |= exclusive;
+    }
     return SQLITE_NOTFOUND; /* SQLite does the rest */
 }
 

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <sqlite3ext.h>
+#include <stdatomic.h>
 
 #include "../base/bytes.h"
 #include "../store/mvstore.h"
@@ -38,6 +39,7 @@ struct mvv_copy {
     pthread_mutex_t lock;  /* guards: connections, supers */
     mvv_connection *connections;
     mvv_super *supers;
+    atomic_int exclusive_seen; /* some connection was told locking_mode=EXCLUSIVE for all it has */
 };
 
 /* What a connection says about its next commit. */
@@ -45,6 +47,7 @@ struct mvv_connection {
     mvv_connection *next;
     mvv_copy *copy;
     sqlite3 *db;
+    int exclusive;          /* PRAGMA locking_mode=EXCLUSIVE, of its main database: means all */
     char *message;          /* owned */
     mvi_buf statements;     /* text of the writing statements of this transaction */
     size_t last, last_size; /* where the last statement's text begins, and its size */
