@@ -59,7 +59,7 @@ static inline uint8_t *mvi_buf_grow(mvi_buf *b, size_t n)
 {
     if (b->failed)
         return NULL;
-    if (b->size + n > b->room) {
+    if (!b->data || b->size + n > b->room) { /* never NULL, even for nothing */
         size_t room = b->room ? b->room : 256;
         while (room < b->size + n)
             room *= 2;

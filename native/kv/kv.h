@@ -16,7 +16,7 @@
  * stamp is known to the writer only after the commit, and an engine that cannot
  * tell whether a commit happened asks the function instead of guessing.
  *
- * Limits a caller must keep, being FoundationDB's: key 10,000 bytes, value
+ * Limits a caller must keep, the narrowest of the engines: key 500 bytes, value
  * 100,000 bytes, about 10 MB written in one transaction, five seconds.
  *
  * All functions return an mv_code (base/error.h).

@@ -208,8 +208,11 @@ static int attempt(lmdb_engine *engine, lmdb_job *jobs)
     }
     if (map_full)
         rc = MDB_MAP_FULL;
-    if (!rc && kept)
-        return mdb_txn_commit(top);
+    if (!rc && kept) {
+        rc = mdb_txn_commit(top);
+        engine->has_block |= !rc;
+        return rc;
+    }
     if (top)
         mdb_txn_abort(top);
     return rc;

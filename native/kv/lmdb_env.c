@@ -146,7 +146,6 @@ static int check_length(lmdb_engine *engine)
     if (mdb_env_info(engine->env, &info) || mdb_env_stat(engine->env, &stat_) || mdb_env_get_fd(engine->env, &fd) ||
         fstat(fd, &st) != 0)
         return kvi_lmdb_error(engine, EIO, "opening");
-    engine->data_inode = (uint64_t)st.st_ino;
     if (info.me_last_pgno > 1 && (uint64_t)st.st_size < (uint64_t)(info.me_last_pgno + 1) * stat_.ms_psize)
         return mv_fail(MV_CORRUPT, "%s/data.mdb is shorter than its contents (%lld bytes): restore it from a backup",
                        engine->directory, (long long)st.st_size);
@@ -331,33 +330,32 @@ int kvi_lmdb_adopt_size(lmdb_engine *engine)
 
 /* Versions are LMDB's own transaction numbers plus a base. A copy made with
  * compaction starts its numbers again at 1, so the record below also says up to
- * where versions may have been given out and in which file: in another file they
- * go on after that, and never back. */
+ * where versions may have been given out. The data file can only be replaced while
+ * nobody has it open: the first commit after each opening goes on from there. */
 #define VERSION_BLOCK ((uint64_t)1 << 20)
+#define VERSION_RECORD 16
 static const char version_key[] = "\xff"
                                   "stamp";
 
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
 {
     MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key}, value;
-    uint64_t base = 0, high = 0, inode = engine->data_inode, number = (uint64_t)mdb_txn_id(top);
+    uint64_t base = 0, high = 0, number = (uint64_t)mdb_txn_id(top);
     int rc = mdb_get(top, engine->dbi, &key, &value);
-    if (!rc && value.mv_size == 24) {
+    if (!rc && value.mv_size >= VERSION_RECORD) {
         base = mvi_get64(value.mv_data);
         high = mvi_get64((uint8_t *)value.mv_data + 8);
-        inode = mvi_get64((uint8_t *)value.mv_data + 16);
+        if (!engine->has_block)
+            base = high - number;
     } else if (rc && rc != MDB_NOTFOUND) {
         return rc;
     }
-    if (inode != engine->data_inode || base + number + VERSION_BLOCK < high)
-        base = high - number;
     *version = base + number;
-    if (*version < high && inode == engine->data_inode)
+    if (*version < high && engine->has_block)
         return 0;
-    uint8_t record[24];
+    uint8_t record[VERSION_RECORD];
     mvi_put64(record, base);
     mvi_put64(record + 8, *version + VERSION_BLOCK);
-    mvi_put64(record + 16, engine->data_inode);
     value = (MDB_val){sizeof record, record};
     return mdb_put(top, engine->dbi, &key, &value, 0);
 }

@@ -19,8 +19,7 @@ typedef struct lmdb_engine {
     unsigned references;
     pid_t owner; /* the process that opened it; after fork a child may not use it */
     dev_t device;
-    ino_t inode;      /* of the directory: its identity */
-    uint64_t data_inode; /* of data.mdb: changes when somebody restores a copy */
+    ino_t inode; /* of the directory: its identity */
     char *directory;
 
     kvi_gate *gate;   /* taken before every write transaction */
@@ -36,6 +35,7 @@ typedef struct lmdb_engine {
     pthread_cond_t queue_moved;
     lmdb_job *queue, **queue_end;
     int leading; /* a thread is running a batch */
+    int has_block; /* this opening has committed a block of versions; the leader's */
 } lmdb_engine;
 
 /* Opens or shares the environment in the directory that `rest` names. */
@@ -48,8 +48,8 @@ void kvi_lmdb_env_close(lmdb_engine *engine);
 int kvi_lmdb_grow(lmdb_engine *engine);
 int kvi_lmdb_adopt_size(lmdb_engine *engine);
 
-/* The stamp version of the write transaction `top`; records a new range of
- * versions in it when the old one is used up. */
+/* The stamp version of the write transaction `top`; records a new block of
+ * versions in it when the old one is used up, or of an earlier opening. */
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);
 
 /* Turns an LMDB or errno result into an mv_code with a message. */

@@ -200,15 +200,13 @@ static void refresh_cache(mvi_part *part, const mv_stamp *before, const mv_stamp
     }
 }
 
-static void committed(mvi_part *part, const mv_stamp *stamp, uint64_t now_ms)
+static void committed(mvi_part *part, const mv_stamp *stamp)
 {
     mv_db *db = part->db;
     mv_stamp before = part->made.stamp;
     if (!part->empty) {
-        if (part->known)
+        if (part->known) /* else the cache catches up at the next snapshot */
             refresh_cache(part, &before, stamp);
-        else /* found afterwards: the cache catches up at the next snapshot */
-            part->made = (mvi_latest){.pages = part->pages, .page_size = part->page_size, .ms = now_ms};
         part->made.stamp = *stamp;
         db->snap = part->made;
         db->writes.has_txid = part->large ? 0 : db->writes.has_txid; /* the staging is the commit's now */
@@ -272,7 +270,7 @@ int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
         }
     }
     for (size_t i = 0; i < n && !rc; i++)
-        committed(&parts[i], &made, c.now_ms);
+        committed(&parts[i], &made);
     if (parts)
         free_parts(parts, n);
     free(parts);

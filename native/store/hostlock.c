@@ -92,6 +92,8 @@ static int set(int fd, uint32_t ns, short type)
 
 static int acquire_locked(mvi_hostlock *l, uint32_t ns)
 {
+    if (l->fd < 0)
+        return mv_fail(MV_FORKED, "the store was opened before fork: open it again in the child process");
     for (size_t i = 0; i < l->n; i++)
         if (l->held[i] == ns)
             return mv_fail(MV_BUSY, "another connection of this process is writing to the database");

@@ -12,7 +12,8 @@ typedef struct mvi_hostlock mvi_hostlock;
 int mvi_hostlock_open(const char *directory, mvi_hostlock **lock);
 void mvi_hostlock_close(mvi_hostlock *lock);
 
-/* MV_BUSY if another holds it. Release what was acquired, once. */
+/* MV_BUSY if another holds it, MV_FORKED in a forked child. Release what was acquired,
+ * once. */
 int mvi_hostlock_acquire(mvi_hostlock *lock, uint32_t ns);
 void mvi_hostlock_release(mvi_hostlock *lock, uint32_t ns);
 

@@ -31,8 +31,8 @@ typedef struct mvi_image {
 } mvi_image;
 
 /* Appends the encoded image of `page` to `out`. With `newer` (of the same size) a
- * delta is tried and kept if it is smaller than three quarters of the full one;
- * *delta (may be NULL) says so. MV_NOMEM. */
+ * delta is tried and kept if it takes at most a quarter of the page, or less than
+ * three quarters of the full image; *delta (may be NULL) says so. MV_NOMEM. */
 int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
                      const uint8_t *newer, int *delta);
 

@@ -122,7 +122,7 @@ typedef struct mvi_part {
     mvi_buf set_bytes;
     uint32_t pages, page_size; /* after the commit */
     int large, empty;
-    int known; /* `made` was filled in by the run that committed */
+    int known; /* the run that committed is the last one: it was not found afterwards */
     uint8_t txid[MV_TXID_SIZE];
     mvi_latest made; /* the newest commit as this one leaves it (stamp: afterwards) */
 } mvi_part;

@@ -81,49 +81,81 @@ static int read_unix(const char *s, uint64_t *ms)
     return p && at_end(p) && p - s >= 6; /* a year alone is not a time */
 }
 
+/* Up to `most` digits, at least `least`; NULL: not so many here. (sscanf would take
+ * signs and spaces.) */
+static const char *read_digits(const char *s, int least, int most, int *out)
+{
+    int n = 0;
+    for (*out = 0; n < most && isdigit((unsigned char)*s); n++)
+        *out = *out * 10 + (*s++ - '0');
+    return n >= least ? s : NULL;
+}
+
+/* One of the letters of `marks`, passed over; NULL: none here. */
+static const char *read_mark(const char *s, const char *marks)
+{
+    return s && *s && strchr(marks, *s) ? s + 1 : NULL;
+}
+
 /* "Z", "+01:00", "+0100" or nothing (local). -1: something else. */
 static int read_zone(const char *s, long *seconds, int *local)
 {
-    int hours, minutes = 0, used = 0;
+    int hours, minutes;
     s = skip_space(s);
     *local = *s == 0;
     *seconds = 0;
     if (*s == 0 || ((*s == 'Z' || *s == 'z') && at_end(s + 1)))
         return 0;
-    if (*s != '+' && *s != '-')
+    int sign = *s == '-' ? -1 : 1;
+    if (!(s = read_mark(s, "+-")) || !(s = read_digits(s, 2, 2, &hours)))
         return -1;
-    if (sscanf(s + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 &&
-        sscanf(s + 1, "%2d%2d%n", &hours, &minutes, &used) != 2)
+    s += *s == ':';
+    s = read_digits(s, 2, 2, &minutes);
+    if (!s || !at_end(s) || hours > 23 || minutes > 59)
         return -1;
-    if (!at_end(s + 1 + used) || hours > 23 || minutes > 59)
-        return -1;
-    *seconds = (hours * 3600L + minutes * 60L) * (*s == '-' ? -1 : 1);
+    *seconds = (hours * 3600L + minutes * 60L) * sign;
     return 0;
+}
+
+/* "2026-11-24", "2026-1-5"; NULL: no date, or none of the calendar. */
+static const char *read_date(const char *s, struct tm *tm)
+{
+    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int year, month, day;
+    if (!(s = read_mark(read_digits(s, 4, 4, &year), "-")) || !(s = read_mark(read_digits(s, 1, 2, &month), "-")) ||
+        !(s = read_digits(s, 1, 2, &day)))
+        return NULL;
+    int leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    if (month < 1 || month > 12 || day < 1 || day > days[month - 1] + (month == 2 && leap))
+        return NULL;
+    tm->tm_year = year - 1900;
+    tm->tm_mon = month - 1;
+    tm->tm_mday = day;
+    return s;
+}
+
+/* "10:15", "10:15:30.5"; NULL: no time. */
+static const char *read_clock(const char *s, struct tm *tm, uint64_t *thousandths)
+{
+    if (!(s = read_mark(read_digits(s, 1, 2, &tm->tm_hour), ":")) || !(s = read_digits(s, 1, 2, &tm->tm_min)))
+        return NULL;
+    if (*s == ':')
+        s = read_thousandths(s + 1, thousandths);
+    tm->tm_sec = (int)(*thousandths / 1000 % 100);
+    return *thousandths < 61000 && tm->tm_hour < 24 && tm->tm_min < 60 ? s : NULL;
 }
 
 static int read_iso(const char *s, uint64_t *ms)
 {
     struct tm tm = {.tm_isdst = -1};
-    int used = 0, local;
+    int local;
     uint64_t thousandths = 0;
     long zone;
-    if (sscanf(s, "%4d-%2d-%2d%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &used) != 3 || used < 8)
+    s = read_date(s, &tm);
+    if (s && (*s == 'T' || *s == ' ') && isdigit((unsigned char)s[1]))
+        s = read_clock(s + 1, &tm, &thousandths);
+    if (!s || read_zone(s, &zone, &local) != 0)
         return 0;
-    s += used;
-    if ((*s == 'T' || *s == ' ') && isdigit((unsigned char)s[1])) {
-        used = 0;
-        if (sscanf(s + 1, "%2d:%2d%n", &tm.tm_hour, &tm.tm_min, &used) != 2 || used == 0)
-            return 0;
-        s += 1 + used;
-        if (*s == ':' && !(s = read_thousandths(s + 1, &thousandths)))
-            return 0;
-    }
-    tm.tm_sec = (int)(thousandths / 1000);
-    if (thousandths >= 61000 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_mon < 1 || tm.tm_mon > 12 ||
-        tm.tm_mday < 1 || tm.tm_mday > 31 || read_zone(s, &zone, &local) != 0)
-        return 0;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
     time_t t = local ? mktime(&tm) : timegm(&tm) - zone;
     if (t < 0)
         return 0;

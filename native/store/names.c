@@ -3,8 +3,11 @@
 
 typedef struct naming {
     mv_store *store;
+    kv_fn fn;
     const char *name, *other;
     uint64_t now_ms;
+    uint32_t ns;    /* of the run before, with the metadata it wrote; 0: it wrote none */
+    mvi_meta wrote;
 } naming;
 
 static int conflict(kv_txn *txn, const mvi_key *key)
@@ -55,10 +58,12 @@ static int get_meta(kv_txn *txn, uint32_t ns, mvi_meta *meta)
     return rc ? rc : mvi_meta_decode(value, meta);
 }
 
-static int set_meta(kv_txn *txn, uint32_t ns, const mvi_meta *meta)
+static int set_meta(kv_txn *txn, naming *n, uint32_t ns, const mvi_meta *meta)
 {
     mvi_key key = mvi_key_meta(ns);
     uint8_t value[MVI_META_ROOM];
+    n->ns = ns;
+    n->wrote = *meta;
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_meta_encode(meta, value)));
 }
 
@@ -126,7 +131,7 @@ static int create_in(kv_txn *txn, void *ctx)
     if (!rc)
         rc = set_name(txn, n->name, ns);
     if (!rc)
-        rc = set_meta(txn, ns, &meta);
+        rc = set_meta(txn, n, ns, &meta);
     mvi_key key = mvi_key_latest(ns);
     return rc ? rc : kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_latest_encode(&latest, value)));
 }
@@ -142,7 +147,7 @@ static int delete_in(kv_txn *txn, void *ctx)
     if (rc)
         return rc;
     meta.deleted_ms = n->now_ms;
-    rc = set_meta(txn, ns, &meta);
+    rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = set_deleted(txn, ns, 1);
     return rc ? rc : clear_name(txn, n->name);
@@ -185,7 +190,7 @@ static int undelete_in(kv_txn *txn, void *ctx)
         return rc;
     meta.deleted_ms = 0;
     memcpy(meta.name, n->other, strlen(n->other) + 1);
-    rc = set_meta(txn, ns, &meta);
+    rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = set_deleted(txn, ns, 0);
     return rc ? rc : set_name(txn, n->other, ns);
@@ -204,19 +209,41 @@ static int rename_in(kv_txn *txn, void *ctx)
     if (rc)
         return rc;
     memcpy(meta.name, n->other, strlen(n->other) + 1);
-    rc = set_meta(txn, ns, &meta);
+    rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = clear_name(txn, n->name);
     return rc ? rc : set_name(txn, n->other, ns);
 }
 
+/* After an unknown result: does the store hold what the run before wrote? */
+static int happened(kv_txn *txn, const naming *n, int *yes)
+{
+    mvi_key key = mvi_key_meta(n->ns);
+    uint8_t wrote[MVI_META_ROOM];
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    *yes = !rc && mvi_slice_cmp(value, mvi_slice(wrote, mvi_meta_encode(&n->wrote, wrote))) == 0;
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+static int run_in(kv_txn *txn, void *ctx)
+{
+    naming *n = ctx;
+    int yes = 0;
+    int rc = n->ns && kv_maybe_committed(txn) ? happened(txn, n, &yes) : MV_OK;
+    if (rc || yes)
+        return rc ? rc : KV_NOTHING;
+    n->ns = 0;
+    return n->fn(txn, n);
+}
+
 static int run(mv_store *store, kv_fn fn, const char *name, const char *other)
 {
-    naming n = {store, name, other, mvi_now_ms()};
+    naming n = {.store = store, .fn = fn, .name = name, .other = other, .now_ms = mvi_now_ms()};
     int rc = mvi_check_name(name);
     if (!rc && other)
         rc = mvi_check_name(other);
-    return rc ? rc : kv_transact(store->kv, fn, &n, NULL);
+    return rc ? rc : kv_transact(store->kv, run_in, &n, NULL);
 }
 
 int mv_create(mv_store *store, const char *name)

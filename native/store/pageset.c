@@ -100,7 +100,7 @@ int mvi_pageset_decode(mv_slice bytes, int (*each)(void *ctx, uint32_t pgno), vo
     uint64_t runs = mvi_read_varint(&r), at = 0;
     for (; runs > 0 && !r.failed; runs--) {
         uint64_t first = at + mvi_read_varint(&r), last = first + mvi_read_varint(&r);
-        if (r.failed || first == 0 || last > UINT32_MAX || last < first)
+        if (r.failed || first <= at || last > UINT32_MAX || last < first)
             break;
         for (uint64_t p = first; p <= last; p++) {
             int rc = each(ctx, (uint32_t)p);

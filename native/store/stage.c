@@ -156,10 +156,10 @@ int mvi_stage_seal(mv_db *db)
             rc = mvi_pageset_add(&same, p);
     }
     unstage equal = {db, &same}, cut = {db, &w->trimmed};
-    if (!rc && same.count)
-        rc = kv_transact(db->store->kv, unstage_in, &equal, NULL);
     if (!rc && w->trimmed.count)
         rc = kv_transact(db->store->kv, unstage_in, &cut, NULL);
+    if (!rc && same.count) /* last: a failure must not leave pages in the set whose images went */
+        rc = kv_transact(db->store->kv, unstage_in, &equal, NULL);
     for (uint32_t p = mvi_pageset_next(&same, 0); p && !rc; p = mvi_pageset_next(&same, p))
         mvi_pageset_remove(&w->staged, p);
     mvi_pageset_clear(&same);

@@ -302,6 +302,10 @@ int mv_db_verify(mv_db *db, mv_check *check)
     if (!rc) {
         rc = verify_in(&v, txn);
         kv_read_end(txn);
+        if (rc == MV_CORRUPT) { /* so damaged that the rest cannot be compared with it */
+            problem(&v, "%s", mv_error_text());
+            rc = MV_OK;
+        }
     }
     if (!rc && check->progress)
         check->progress(check->ctx, check->images, v.images_of);

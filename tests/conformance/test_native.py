@@ -1,0 +1,80 @@
+"""The C core's own test programs, built with sanitizers and run."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "native"
+MEMORY = "address,undefined"
+THREADS = "thread"
+ENGINES = ("lmdb:", "fault:lmdb:")  # with a directory of their own
+
+# Memory is enough for tests that do not pull the plug, and spares hundreds of syncs.
+SCRATCH = Path("/dev/shm")
+SCRATCH_BYTES = 256 << 20
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("native-objects")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Scratch directories where they are cheap; sanitizers that stop at what they find."""
+    roomy = os.access(SCRATCH, os.W_OK) and shutil.disk_usage(SCRATCH).free > SCRATCH_BYTES
+    with tempfile.TemporaryDirectory(dir=SCRATCH if roomy else tmp_path) as scratch:
+        yield {
+            "PATH": os.environ["PATH"],
+            "TMPDIR": scratch,
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+            "TSAN_OPTIONS": "halt_on_error=1",
+        }
+
+
+def run_tests(
+    objects: Path, environment: dict[str, str], compiler: str, sanitizers: str, *command: str
+) -> None:
+    """Builds the program that the command begins with, and runs the command."""
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    place = objects / f"{compiler}-{sanitizers.replace(',', '-')}"
+    make = ["make", "-s", "-j2", f"CC={compiler}", f"SANITIZE={sanitizers}", f"OBJ={place}", command[0]]
+    for step in (make, [str(place / command[0]), *command[1:]]):
+        done = subprocess.run(
+            step,
+            cwd=SOURCES,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(step)}\n{done.stdout}"
+    assert "tests passed" in done.stdout
+
+
+def test_every_engine_keeps_the_seams_promises(objects: Path, environment: dict[str, str]) -> None:
+    run_tests(objects, environment, "gcc", MEMORY, "test_kv", *ENGINES)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_store_keeps_its_promises(objects: Path, environment: dict[str, str], compiler: str) -> None:
+    run_tests(objects, environment, compiler, MEMORY, "test_store")
+
+
+def test_the_nth_call_fails_for_every_n(objects: Path, environment: dict[str, str]) -> None:
+    run_tests(objects, environment, "gcc", MEMORY, "test_faults")
+
+
+def test_threads_of_the_engines_do_not_race(objects: Path, environment: dict[str, str]) -> None:
+    run_tests(objects, environment, "gcc", THREADS, "test_kv", *ENGINES)
+
+
+def test_threads_of_the_store_do_not_race(objects: Path, environment: dict[str, str]) -> None:
+    run_tests(objects, environment, "gcc", THREADS, "test_store", "threads")

@@ -1,0 +1,12 @@
+/* The subjects of test_store, a file each. */
+#ifndef TEST_STORE_H
+#define TEST_STORE_H
+
+void store_codec(void);
+void store_names(void);
+void store_versions(void);
+void store_large(void);
+void store_damage(void);
+void store_threads(void);
+
+#endif
