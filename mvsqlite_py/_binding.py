@@ -1,5 +1,6 @@
 """The only module that touches the native library."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ LIBRARY = Path(_native.__file__).with_name("libmvsqlite.so")
 """The shared library: SQLite loads it as an extension."""
 
 STAMP_SIZE = 10
+VERSION = re.compile(f"[0-9a-fA-F]{{{2 * STAMP_SIZE}}}")
 CREATE = 1
 STAGE_BYTES, CACHE_BYTES, FULL_EVERY = 0, 1, 2
 NOT_FOUND = 4
@@ -55,23 +57,22 @@ def clear_error() -> None:
     lib.mv_error_clear()
 
 
-def encode(value: str, what: str) -> bytes:
-    """A string for C; raises NameNotUsableError, a ValueError, if it holds a NUL character."""
+def encode(value: str, what: str, code: str = "MV_NAME") -> bytes:
+    """A string for C; raises the exception of ``code`` for a NUL character or lone surrogates."""
     if "\0" in value:
-        raise failure("MV_NAME", f"{what} may not hold a NUL character: {value!r}")
-    return value.encode("utf-8", "surrogateescape")
+        raise failure(code, f"{what} may not hold a NUL character: {value!r}")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise failure(code, f"{what} is UTF-8, which cannot write {value!r}") from None
 
 
 def stamp_from_hex(version: str) -> Any:
     """A native stamp from 20 hexadecimal digits; raises VersionNotFoundError for anything else."""
-    try:
-        raw = bytes.fromhex(version)
-    except ValueError:
-        raw = b""
-    if len(raw) != STAMP_SIZE:
+    if not VERSION.fullmatch(version):
         raise failure("MV_NOVERSION", f"{version!r} is no version: one is 20 hexadecimal digits")
     stamp = ffi.new("mv_stamp *")
-    ffi.memmove(stamp.bytes, raw, STAMP_SIZE)
+    ffi.memmove(stamp.bytes, bytes.fromhex(version), STAMP_SIZE)
     return stamp
 
 

@@ -87,11 +87,20 @@ def uri(
     if at is not None and version is not None:
         raise ValueError("give either at= or version=")
     path = quote(_binding.encode(name, "a database name"), safe="")
+    if name in ("", ":memory:"):  # SQLite would not even ask the VFS
+        raise _binding.failure("MV_NAME", f"{name!r} is SQLite's own name for a database that is never kept")
     address = store if isinstance(store, str) or store is None else store.url
     moment = None if at is None else moment_text(at)
-    parameters = {"vfs": vfs, "store": address, "at": moment, "version": version}
+    parameters = {
+        "vfs": (vfs, "a VFS name", "MV_MISUSE"),
+        "store": (address, "a store address", "MV_URL"),
+        "at": (moment, "a moment", "MV_TIME"),
+        "version": (version, "a version", "MV_NOVERSION"),
+    }
     query = "&".join(
-        f"{key}={quote(value, safe='')}" for key, value in parameters.items() if value is not None
+        f"{key}={quote(_binding.encode(value, what, code), safe='')}"
+        for key, (value, what, code) in parameters.items()
+        if value is not None
     )
     return f"file:{path}?{query}"
 

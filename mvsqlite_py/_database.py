@@ -166,7 +166,7 @@ class Database:
         assert at is not None
         stamp = ffi.new("mv_stamp *")
         with self._open() as db:
-            check(lib.mv_db_at(db, encode(moment_text(at), "a moment"), stamp))
+            check(lib.mv_db_at(db, encode(moment_text(at), "a moment", "MV_TIME"), stamp))
         return _binding.stamp_to_hex(stamp)
 
     def at(self, at: Moment | None = None, *, version: str | None = None) -> Snapshot:
@@ -227,7 +227,7 @@ class Database:
         timeout: seconds to wait for another writer; then BusyError.
         """
         target = self.find(at=at, version=version)
-        text = encode(message or f"revert to {target}", "a message")
+        text = encode(message or f"revert to {target}", "a message", "MV_MISUSE")
         made = ffi.new("mv_stamp *")
         deadline = time.monotonic() + timeout
         while True:

@@ -52,7 +52,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         pointer = ffi.new("mv_store **")
-        check(lib.mv_store_open(encode(url, "a store address"), pointer))
+        check(lib.mv_store_open(encode(url, "a store address", "MV_URL"), pointer))
         self._pointer = pointer[0]
         self.url = url
 

@@ -4,16 +4,36 @@
 /* Beyond so many commits since a snapshot nobody looks for what changed: all did. */
 #define FOLLOW_LIMIT 512
 
+/* As RFC 3629 has it: neither overlong forms nor surrogates. */
+static int is_utf8(const uint8_t *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        uint8_t c = s[i], low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80, high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+        size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : n;
+        if (i + more >= n || (more && (s[i + 1] < low || s[i + 1] > high)))
+            return 0;
+        for (size_t k = 2; k <= more; k++)
+            if ((s[i + k] & 0xc0) != 0x80)
+                return 0;
+        i += more + 1;
+    }
+    return 1;
+}
+
 int mvi_check_name(const char *name)
 {
     static const char *const reserved[] = {"-journal", "-wal", "-shm"};
     size_t n = strlen(name);
     if (n == 0 || n > MV_NAME_MAX)
         return mv_fail(MV_NAME, "a database name has 1 to %d bytes, this one %zu", MV_NAME_MAX, n);
+    if (!is_utf8((const uint8_t *)name, n))
+        return mv_fail(MV_NAME, "a database name is UTF-8, and these %zu bytes are not", n);
     for (size_t i = 0; i < n; i++)
         if ((uint8_t)name[i] < 0x20 || name[i] == 0x7f)
             return mv_fail(MV_NAME, "a database name may not hold control characters (byte %zu is 0x%02x)", i,
                            (uint8_t)name[i]);
+    if (strcmp(name, ":memory:") == 0)
+        return mv_fail(MV_NAME, "\":memory:\" is SQLite's own name for a database that is never kept");
     for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++) {
         size_t m = strlen(reserved[i]);
         if (n >= m && strcmp(name + n - m, reserved[i]) == 0)

@@ -297,14 +297,15 @@ const sqlite3_io_methods mvv_file_methods = {
 
 static int read_stamp(const char *hex, mv_stamp *stamp)
 {
+    size_t n = strspn(hex, "0123456789abcdefABCDEF");
+    if (n != 2 * MV_STAMP_SIZE || hex[n])
+        return mv_fail(MV_NOVERSION, "\"%.40s\" is no version: one is 20 hexadecimal digits", hex);
     for (int i = 0; i < MV_STAMP_SIZE; i++) {
-        unsigned byte;
-        if (sscanf(hex + 2 * i, "%2x", &byte) != 1 || !hex[2 * i + 1])
-            return mv_fail(MV_NOVERSION, "\"%.40s\" is no version: one is 20 hexadecimal digits", hex);
+        unsigned byte = 0;
+        sscanf(hex + 2 * i, "%2x", &byte);
         stamp->bytes[i] = (uint8_t)byte;
     }
-    return hex[2 * MV_STAMP_SIZE] ? mv_fail(MV_NOVERSION, "\"%.40s\" is no version: one is 20 hexadecimal digits", hex)
-                                  : MV_OK;
+    return MV_OK;
 }
 
 int mvv_pin(mvv_file *f, const char *moment, const char *version)

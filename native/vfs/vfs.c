@@ -59,6 +59,11 @@ static int vfs_access(sqlite3_vfs *vfs, const char *name, int flags, int *result
 static int vfs_full_pathname(sqlite3_vfs *vfs, const char *name, int room, char *out)
 {
     (void)vfs;
+    size_t length = strlen(name);
+    if (length > MV_NAME_MAX) {
+        mv_fail(MV_NAME, "a database name has 1 to %d bytes, this one %zu", MV_NAME_MAX, length);
+        return SQLITE_CANTOPEN;
+    }
     int n = snprintf(out, (size_t)room, "%s", name);
     return n >= 0 && n < room ? SQLITE_OK : SQLITE_CANTOPEN;
 }
