@@ -75,28 +75,35 @@ static int all_zero(const uint8_t *page, uint32_t size)
     return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
 }
 
-static void add_header(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
-                       uint8_t codec)
+static void add_header(mvi_buf *out, const mv_stamp *stamp, uint8_t codec, uint32_t size, uint64_t checksum)
 {
-    uint8_t checksum[8];
-    mvi_put64(checksum, XXH3_64bits_withSeed(page, size, pgno));
+    uint8_t bytes[8];
+    mvi_put64(bytes, checksum);
     mvi_buf_add(out, stamp->bytes, MV_STAMP_SIZE);
     mvi_buf_byte(out, codec);
     mvi_buf_byte(out, 0);
     mvi_buf_byte(out, log2_of(size));
-    mvi_buf_add(out, checksum, 8);
+    mvi_buf_add(out, bytes, 8);
+}
+
+int mvi_image_copy(mvi_buf *out, const mvi_image *image)
+{
+    add_header(out, &mvi_zero_stamp, image->codec, image->size, image->checksum);
+    mvi_buf_add(out, image->payload.data, image->payload.size);
+    return out->failed ? mv_fail(MV_NOMEM, "out of memory moving a page") : MV_OK;
 }
 
 int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
                      const uint8_t *newer, int *delta)
 {
     contexts *x = contexts_get();
+    uint64_t checksum = XXH3_64bits_withSeed(page, size, pgno);
     if (delta)
         *delta = 0;
     if (!x)
         return mv_fail(MV_NOMEM, "out of memory for a compression context");
     if (all_zero(page, size)) {
-        add_header(out, page, size, pgno, stamp, MVI_ZERO);
+        add_header(out, stamp, MVI_ZERO, size, checksum);
         return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
     }
     uint8_t codec = MVI_DELTA;
@@ -114,7 +121,7 @@ int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t 
         codec = MVI_RAW;
         n = 0;
     }
-    add_header(out, page, size, pgno, stamp, codec);
+    add_header(out, stamp, codec, size, checksum);
     if (codec == MVI_RAW)
         mvi_buf_add(out, page, size);
     else

@@ -106,9 +106,10 @@ typedef struct mvi_change {
     mvi_buf history; /* the old one, encoded; empty if there was none */
 } mvi_change;
 
-/* Encodes one change: `page` (NULL: the page goes) over `old`/`origin`. */
+/* Encodes one change: `page` (NULL: the page goes) over `old`/`origin`. `encoded` (may be
+ * NULL) is the page as it was encoded before; then `page` is read only if there is an origin. */
 int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint32_t size, const uint8_t *old,
-                      const mvi_origin *origin, mvi_change *change);
+                      const mvi_origin *origin, const mvi_image *encoded, mvi_change *change);
 void mvi_change_free(mvi_change *change);
 /* Writes one change in a transaction. `stamp` NULL: that of this commit, else the known
  * one (a move). MV_CORRUPT if the stored head is not the one the change was made for. */

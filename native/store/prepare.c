@@ -4,7 +4,7 @@
 #include "page1.h"
 
 int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint32_t size, const uint8_t *old,
-                      const mvi_origin *origin, mvi_change *change)
+                      const mvi_origin *origin, const mvi_image *encoded, mvi_change *change)
 {
     int rc = MV_OK, delta = 0;
     *change = (mvi_change){.pgno = pgno, .had_base = origin->size != 0, .base = origin->stamp};
@@ -13,7 +13,9 @@ int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint3
         rc = mvi_image_encode(&change->history, old, origin->size, pgno, &origin->stamp, may_delta ? page : NULL,
                               &delta);
     }
-    if (!rc && page)
+    if (!rc && encoded)
+        rc = mvi_image_copy(&change->head, encoded);
+    else if (!rc && page)
         rc = mvi_image_encode(&change->head, page, size, pgno, &mvi_zero_stamp, NULL, NULL);
     if (!rc && page && delta)
         mvi_image_set_depth(change->head.data, (uint8_t)(origin->depth + 1));
@@ -177,7 +179,7 @@ static int add_change(mvi_part *part, uint32_t pgno, const uint8_t *page, uint8_
         part->changes = changes;
         part->room = room;
     }
-    rc = mvi_change_encode(db->store, pgno, page, part->page_size, old, &origin, &part->changes[part->n]);
+    rc = mvi_change_encode(db->store, pgno, page, part->page_size, old, &origin, NULL, &part->changes[part->n]);
     if (!rc) {
         part->n++;
         rc = mvi_pageset_add(&part->changed, pgno);

@@ -194,9 +194,8 @@ static int next_pages(kv_txn *txn, const mvi_key *begin, const mvi_key *end, siz
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
-/* Puts one page (NULL: gone) in the head's place, and the old head into history. */
-static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pgno, const uint8_t *page,
-                     uint32_t size)
+/* Puts a staged page (NULL: gone) in the head's place, and the old head into history. */
+static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pgno, const mvi_image *staged)
 {
     mvi_origin origin = {.size = 0};
     mvi_change change;
@@ -208,11 +207,14 @@ static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pg
         rc = mvi_image_decode(&image, pgno, NULL, 0, m->old);
     if (!rc)
         origin = (mvi_origin){image.stamp, image.size, image.depth};
+    if (!rc && staged) /* for the delta of the old one */
+        rc = mvi_image_decode(staged, pgno, NULL, 0, m->page);
     if (rc == MV_NOTFOUND)
         rc = MV_OK;
     mvi_buf_free(&scratch);
     if (!rc)
-        rc = mvi_change_encode(m->store, pgno, page, size, m->old, &origin, &change);
+        rc = mvi_change_encode(m->store, pgno, staged ? m->page : NULL, staged ? staged->size : 0, m->old, &origin,
+                               staged, &change);
     if (rc)
         return rc;
     rc = mvi_change_put(txn, m->store->traits, m->ns, &change, &latest->stamp);
@@ -228,11 +230,9 @@ static int move_staged(kv_txn *txn, move *m, const mvi_latest *latest, const uin
         mvi_buf scratch = {0};
         mvi_key key = mvi_key_staged(m->ns, latest->pending, pages[i]);
         rc = mvi_image_get(txn, &key, &scratch, &image);
-        if (!rc)
-            rc = mvi_image_decode(&image, pages[i], NULL, 0, m->page);
-        mvi_buf_free(&scratch);
         if (!rc && pages[i] <= latest->pages)
-            rc = move_page(txn, m, latest, pages[i], m->page, image.size);
+            rc = move_page(txn, m, latest, pages[i], &image);
+        mvi_buf_free(&scratch);
         if (!rc)
             rc = mvi_image_clear(txn, &key);
     }
@@ -264,7 +264,7 @@ static int move_cut(kv_txn *txn, move *m, mvi_latest *latest, uint32_t *pages, s
         rc = next_pages(txn, &begin, &end, MVI_HEAD_KEY_SIZE, limit, pages, &n);
     }
     for (size_t i = 0; i < n && !rc; i++)
-        rc = move_page(txn, m, latest, pages[i], NULL, 0);
+        rc = move_page(txn, m, latest, pages[i], NULL);
     return !rc && n == 0 ? finish_move(txn, m, latest) : rc;
 }
 
