@@ -5,11 +5,13 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define INITIAL_MAP ((size_t)1 << 30)
 #define SMALLEST_MAP ((size_t)1 << 20)
 #define READERS 4096
+#define READER_BYTES 64 /* of LMDB's table of readers */
 #define DEFAULT_WAIT_MS 10000
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -28,9 +30,18 @@ static void register_at_fork(void)
     pthread_atfork(NULL, NULL, in_child); /* no locks taken: fork may come at any point of ours */
 }
 
+/* LMDB calls a write that the system cut short an input or output error. */
+static int is_full(const char *directory)
+{
+    struct statvfs fs;
+    return statvfs(directory, &fs) == 0 && fs.f_bavail < 16;
+}
+
 int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing)
 {
     const char *dir = engine->directory;
+    if (rc == EIO && is_full(dir))
+        rc = ENOSPC;
     switch (rc) {
     case ENOSPC:
     case EDQUOT:
@@ -120,7 +131,9 @@ static int parse(const char *rest, options *out)
 {
     const char *query = strchr(rest, '?');
     size_t n = query ? (size_t)(query - rest) : strlen(rest);
-    if (n == 0 || n >= PATH_MAX)
+    if (n >= PATH_MAX)
+        return mv_fail(MV_URL, "the store directory's path has %zu bytes, the system allows %d", n, PATH_MAX - 1);
+    if (n == 0)
         return mv_fail(MV_URL, "store address \"lmdb:%s\" names no directory: write lmdb:/path/to/directory", rest);
     memcpy(out->directory, rest, n);
     out->directory[n] = 0;
@@ -165,6 +178,22 @@ static int open_dbi(lmdb_engine *engine)
     if (txn)
         mdb_txn_abort(txn);
     return rc;
+}
+
+/* The lock file is mapped and sparse: touching a page for which the disk has no room would
+ * kill the process. So it gets its room now. Not while this process has the environment
+ * open: closing any descriptor of the file would drop the process's locks on it. */
+static int reserve_lock_file(const char *directory)
+{
+    char path[PATH_MAX + sizeof "/lock.mdb"];
+    snprintf(path, sizeof path, "%s/lock.mdb", directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), rc = 0;
+    if (fd < 0)
+        return MV_OK; /* LMDB will say what is wrong */
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, READERS * READER_BYTES + 4096) != 0)
+        rc = errno;
+    close(fd);
+    return rc == ENOSPC ? mv_fail(MV_FULL, "opening: no space left on the device of store %s", directory) : MV_OK;
 }
 
 static int open_env(lmdb_engine *engine, size_t map_bytes)
@@ -245,7 +274,9 @@ static int create(const char *directory, const struct stat *st, const options *w
         .value_overhead = 16,
         .lock_directory = kept,
     };
-    int rc = open_env(engine, wanted->map_bytes);
+    int rc = reserve_lock_file(directory);
+    if (!rc)
+        rc = open_env(engine, wanted->map_bytes);
     if (!rc)
         rc = kvi_gate_open(directory, &engine->gate);
     if (rc)

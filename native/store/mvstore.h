@@ -35,7 +35,7 @@
 #define MV_STAMP_SIZE 10
 #define MV_TXID_SIZE 16
 #define MV_NAME_MAX 255
-#define MV_FORMAT 1 /* of the stored data; a newer one is refused with MV_FORMAT */
+#define MV_STORED_FORMAT 1 /* of the data; a newer one is refused with MV_FORMAT */
 
 typedef struct mv_store mv_store;
 typedef struct mv_db mv_db;

@@ -82,8 +82,8 @@ static int read_or_write_format(kv_txn *txn, void *ctx)
     }
     if (rc != MV_NOTFOUND)
         return rc;
-    check->found = MV_FORMAT;
-    mvi_put32(bytes, MV_FORMAT);
+    check->found = MV_STORED_FORMAT;
+    mvi_put32(bytes, MV_STORED_FORMAT);
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, 4));
 }
 
@@ -102,9 +102,9 @@ static int check_format(mv_store *store)
     kv_read_end(txn);
     if (rc == MV_NOTFOUND)
         rc = kv_transact(store->kv, read_or_write_format, &check, NULL);
-    if (!rc && check.found > MV_FORMAT)
+    if (!rc && check.found > MV_STORED_FORMAT)
         rc = mv_fail(MV_FORMAT, "store %s has format %u, this release reads up to %u: use a newer release", store->url,
-                     check.found, MV_FORMAT);
+                     check.found, MV_STORED_FORMAT);
     return rc;
 }
 
