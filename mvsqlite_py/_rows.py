@@ -1,0 +1,362 @@
+"""What happened between two versions, row by row.
+
+Rows are compared by value and type in Python, not with SQLite's session extension: its ``diff``
+compares with each column's collation and SQL's ``IS``, so that it does not see 'a' become 'A' in
+a NOCASE column, nor 1 become 1.0, and it leaves out rows with NULL in their primary key.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+from typing import Any, Literal
+
+import apsw
+
+from mvsqlite_py._connections import load_into_apsw, uri
+from mvsqlite_py._database import Database
+from mvsqlite_py._pages import PageDifference, PageState, Range, Suspects
+from mvsqlite_py._schema import Content, Schema, Table, fold, quoted, read_schema
+
+Row = tuple[Any, ...]
+"""The rowid (None without one), then the values of the columns compared."""
+
+Kind = Literal["added", "removed", "changed"]
+BEFORE, AFTER = "mv_before", "mv_after"
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """How many rows of a table were added, removed and changed."""
+
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
+
+    def plus(self, kind: Kind) -> "RowCounts":
+        return RowCounts(
+            self.added + (kind == "added"),
+            self.removed + (kind == "removed"),
+            self.changed + (kind == "changed"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RowChange:
+    """One row that differs, by the names of its columns."""
+
+    table: str
+    kind: Kind
+    key: dict[str, Any]
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """One table, index, view or trigger that was created, dropped or altered."""
+
+    action: Literal["created", "dropped", "altered"]
+    type: str
+    name: str
+    before: str | None
+    """The SQL that made it, before; None if it was created."""
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row that differs, by position in the pair's columns."""
+
+    before: Row | None
+    after: Row | None
+
+    @property
+    def kind(self) -> Kind:
+        return "added" if self.before is None else "removed" if self.after is None else "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One table in two states, and the columns to compare."""
+
+    name: str
+    before: Table | None
+    after: Table | None
+    columns: tuple[str, ...]
+
+    @property
+    def table(self) -> Table:
+        table = self.after or self.before
+        assert table is not None
+        return table
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The primary key's columns, if both states have them."""
+        return self.table.key if set(self.table.key) <= set(self.columns) else ()
+
+    @property
+    def by_rowid(self) -> bool:
+        """Whether rows are told apart by rowid alone."""
+        return all(side.rowid_is_key for side in (self.before, self.after) if side)
+
+    def key_of(self, row: Row) -> Row:
+        """What a row is known by: its primary key, or its rowid where that has a NULL."""
+        values = tuple(row[1 + self.columns.index(name)] for name in self.key)
+        return values if values and None not in values else (None, row[0])
+
+    def told_key(self, row: Row) -> dict[str, Any]:
+        """The key as told to people."""
+        key = self.key_of(row)
+        return {"rowid": row[0]} if key[0] is None else dict(zip(self.key, key, strict=True))
+
+
+def same(a: Row, b: Row) -> bool:
+    """Whether the columns of two rows have equal values of equal types."""
+    return a[1:] == b[1:] and all(type(x) is type(y) for x, y in zip(a, b, strict=True) if x is not None)
+
+
+def merge_by_rowid(before: Iterable[Row], after: Iterable[Row]) -> Iterator[Change]:
+    """The differences of two sequences in the order of their rowids; keeps nothing in memory."""
+    left, right = iter(before), iter(after)
+    b, a = next(left, None), next(right, None)
+    while b is not None or a is not None:
+        if a is None or (b is not None and b[0] < a[0]):
+            yield Change(b, None)
+            b = next(left, None)
+        elif b is None or a[0] < b[0]:
+            yield Change(None, a)
+            a = next(right, None)
+        else:
+            if not same(b, a):
+                yield Change(b, a)
+            b, a = next(left, None), next(right, None)
+
+
+def match_by_key(before: Iterable[Row], after: Iterable[Row], key: Callable[[Row], Row]) -> Iterator[Change]:
+    """The differences of two sequences in any (best the same) order; keeps the unmatched in memory."""
+    lost: dict[Row, Row] = {}
+    new: dict[Row, Row] = {}
+    for b, a in zip_longest(before, after):
+        if b is not None and a is not None and same(b, a) and key(b) == key(a):
+            continue
+        for row, mine, other, turned in ((b, lost, new, False), (a, new, lost, True)):
+            if row is not None:
+                partner = other.pop(key(row), None)
+                if partner is None:
+                    mine[key(row)] = row
+                elif not same(partner, row):
+                    yield Change(partner, row) if turned else Change(row, partner)
+    yield from (Change(row, None) for row in lost.values())
+    yield from (Change(None, row) for row in new.values())
+
+
+class Comparison:
+    """Two states attached to one connection, and how they differ.
+
+    before, after: the names of the schemas; pages: where to look, None for everywhere.
+    """
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        before: str,
+        after: str,
+        pages: Callable[[Schema, Schema], PageDifference] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._names = (before, after)
+        self.before = read_schema(connection, before)
+        self.after = read_schema(connection, after)
+        self._pages = pages
+        self._raw: set[str] = set()
+
+    # ---- schemas ------------------------------------------------------------------
+
+    def schema_changes(self) -> list[SchemaChange]:
+        """Objects created, dropped or altered; shadow tables and SQLite's own are not told."""
+        changes: list[SchemaChange] = []
+        hidden = self.before.shadows | self.after.shadows
+        for kind, name in sorted(self.before.objects.keys() | self.after.objects.keys()):
+            old, new = self.before.objects.get((kind, name)), self.after.objects.get((kind, name))
+            entry = new or old
+            assert entry is not None
+            if entry.sql is None or name in hidden or entry.table in hidden or name.startswith("sqlite_"):
+                continue
+            if old is None:
+                changes.append(SchemaChange("created", kind, name, None, entry.sql))
+            elif new is None:
+                changes.append(SchemaChange("dropped", kind, name, entry.sql, None))
+            elif old.sql != new.sql:
+                changes.append(SchemaChange("altered", kind, name, old.sql, new.sql))
+        return changes
+
+    # ---- tables -------------------------------------------------------------------
+
+    @cached_property
+    def _difference(self) -> PageDifference | None:
+        return self._pages(self.before, self.after) if self._pages else None
+
+    def pairs(self) -> list[Pair]:
+        """The tables whose rows may differ, by name."""
+        found = []
+        for name in sorted(self.before.tables.keys() | self.after.tables.keys()):
+            pair = self.pair(name)
+            if pair.table.content is not Content.EXTERNAL and self.suspects(pair) is not None:
+                found.append(pair)
+        return found
+
+    def pair(self, name: str) -> Pair:
+        """One table, in whichever of the states it exists."""
+        before, after = self.before.tables.get(name), self.after.tables.get(name)
+        table = after or before
+        assert table is not None
+        columns = table.names
+        if before and after:
+            old, new = ({fold(column) for column in side.names} for side in (before, after))
+            if not old <= new:  # a column was dropped or renamed: what both have is compared
+                columns = tuple(column for column in columns if fold(column) in old)
+        return Pair(name, before, after, columns)
+
+    def suspects(self, pair: Pair) -> Suspects | None:
+        """Where the table's rows may differ; None if nowhere."""
+        if not pair.before or not pair.after or not self._difference:
+            return Suspects(None)
+        if not pair.table.virtual:
+            by_rowid = bool(pair.before.rowid and pair.after.rowid)
+            return self._difference.suspects(pair.before.roots[0], pair.after.roots[0], by_rowid)
+        return self._virtual_suspects(self._difference, pair.before, pair.after)
+
+    @staticmethod
+    def _virtual_suspects(difference: PageDifference, before: Table, after: Table) -> Suspects | None:
+        if len(before.roots) != len(after.roots):
+            return Suspects(None)
+        roots = zip(before.roots, after.roots, strict=True)
+        if all(difference.suspects(*both, False) is None for both in roots):
+            return None
+        if before.row_root is None or after.row_root is None:
+            return Suspects(None)
+        return difference.suspects(before.row_root, after.row_root, True) or Suspects([])
+
+    # ---- rows ---------------------------------------------------------------------
+
+    def _select(self, pair: Pair, side: Table, schema: str) -> str:
+        have = {fold(name) for name in side.names}
+        defaults = {column.name: column.default for column in pair.table.columns}
+        columns = [quoted(c) if fold(c) in have else f"({defaults[c] or 'NULL'})" for c in pair.columns]
+        if pair.name in self._raw:
+            columns = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END" for c in columns]
+        rowid = quoted(side.rowid) if side.rowid else "NULL"
+        return f"SELECT {', '.join([rowid, *columns])} FROM {quoted(schema)}.{quoted(side.name)}"
+
+    def rows(self, pair: Pair, which: Literal[0, 1], ranges: list[Range] | None = None) -> Iterator[Row]:
+        """The rows of one side, in the order of rowids where there are any."""
+        side = (pair.before, pair.after)[which]
+        if side is None:
+            return
+        sql = self._select(pair, side, self._names[which])
+        if not side.rowid:
+            yield from self._connection.execute(sql)
+            return
+        rowid = quoted(side.rowid)
+        if ranges is None:
+            yield from self._connection.execute(f"{sql} ORDER BY {rowid}")
+            return
+        for both in ranges:
+            yield from self._connection.execute(f"{sql} WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}", both)
+
+    def changes(self, pair: Pair) -> Iterator[Change]:
+        """The rows of one table that differ."""
+        suspects = self.suspects(pair)
+        if suspects is None:
+            return
+        before, after = self.rows(pair, 0, suspects.ranges), self.rows(pair, 1, suspects.ranges)
+        if pair.by_rowid and pair.table.rowid:
+            yield from merge_by_rowid(before, after)
+        else:
+            yield from match_by_key(before, after, pair.key_of)
+
+    def counts(self) -> dict[str, RowCounts]:
+        """How many rows differ, by table; tables without any are left out."""
+        found = {}
+        for pair in self.pairs():
+            counts = self._count(pair)
+            if counts:
+                found[pair.name] = counts
+        return found
+
+    def _count(self, pair: Pair) -> RowCounts:
+        counts = {"added": 0, "removed": 0, "changed": 0}
+        try:
+            for change in self.changes(pair):
+                counts[change.kind] += 1
+        except UnicodeDecodeError:
+            if pair.name in self._raw:
+                raise
+            self._raw.add(pair.name)  # text that is no UTF-8: compare its bytes
+            return self._count(pair)
+        return RowCounts(**counts)
+
+    def row_changes(self, table: str | None = None) -> Iterator[RowChange]:
+        """The rows that differ, of one table or of all, by the names of their columns."""
+        for pair in self.pairs():
+            if table is None or fold(table) == fold(pair.name):
+                self._count(pair)
+                yield from (_told(pair, change) for change in self.changes(pair))
+
+
+def _told(pair: Pair, change: Change) -> RowChange:
+    def named(row: Row | None) -> dict[str, Any] | None:
+        return None if row is None else dict(zip(pair.columns, row[1:], strict=True))
+
+    row = change.before or change.after
+    assert row is not None
+    return RowChange(pair.name, change.kind, pair.told_key(row), named(change.before), named(change.after))
+
+
+def attach(connection: apsw.Connection, database: Database, version: str | None, name: str) -> None:
+    """Attaches a state under a name; None is the empty database before the first version."""
+    address = ":memory:" if version is None else uri(database.name, store=database.store, version=version)
+    connection.execute(f"ATTACH ? AS {name}", (address,))
+
+
+@contextlib.contextmanager
+def page_difference(
+    database: Database, before: str | None, after: str | None
+) -> Iterator[Callable[[Schema, Schema], PageDifference] | None]:
+    """What :class:`Comparison` wants to know about the pages of two versions, in either order of age."""
+    if before is None or after is None:
+        yield None
+        return
+    with PageState(database, before) as old, PageState(database, after) as new:
+        changed = database.changed_pages(*sorted((before, after)))
+        if not old.page_count or not new.page_count:
+            yield None
+            return
+        yield lambda b, a: PageDifference(old, new, changed, b.roots, a.roots)
+
+
+@contextlib.contextmanager
+def compare(database: Database, before: str | None, after: str | None) -> Iterator[Comparison]:
+    """The difference of two versions; None is the empty database before the first one."""
+    load_into_apsw()
+    flags = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection("file::memory:", flags=flags)
+    try:
+        attach(connection, database, before, BEFORE)
+        attach(connection, database, after, AFTER)
+        with page_difference(database, before, after) as pages:
+            yield Comparison(connection, BEFORE, AFTER, pages)
+    finally:
+        connection.close()
+
+
+def counts(database: Database, before: str | None, after: str | None) -> dict[str, RowCounts]:
+    """How many rows differ between two versions, by table."""
+    with compare(database, before, after) as comparison:
+        return comparison.counts()
