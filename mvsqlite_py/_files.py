@@ -11,12 +11,15 @@ import apsw
 from mvsqlite_py._binding import failure
 from mvsqlite_py._connections import connect
 from mvsqlite_py._database import Database
-from mvsqlite_py._errors import DatabaseNotFoundError, NotADatabaseError
+from mvsqlite_py._errors import DatabaseNotFoundError, Error, NotADatabaseError
 
 if TYPE_CHECKING:
     from mvsqlite_py._store import Store
 
 PAGES_A_STEP = 2000
+SMALLEST_PAGE = 512
+BUSY_MS = 10_000
+"""How long an import waits for a writer of the file."""
 
 
 def copy(
@@ -32,24 +35,61 @@ def copy(
 
 def open_source(path: Path) -> apsw.Connection:
     """Opens an ordinary SQLite file to be read; raises for what is none."""
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a directory, not a SQLite file")
+    _check_kind(path)
     try:
-        connection = apsw.Connection(
-            f"{path.resolve().as_uri()}?mode=ro", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        )
-        connection.set_busy_timeout(10_000)
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        return _open_readonly(path, "mode=ro")
     except apsw.NotADBError as error:
         raise NotADatabaseError(f"{path} is no SQLite database (or an encrypted one)") from error
     except apsw.CorruptError as error:
         raise NotADatabaseError(f"{path} is a damaged SQLite database: {error}") from error
-    if path.stat().st_size == 0:
-        connection.close()
+    except apsw.BusyError as error:
+        raise _locked(path) from error
+    except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
+        return _open_beside_nothing(path, error)
+
+
+def _check_kind(path: Path) -> None:
+    """What can be said without opening: closing a file drops the process's locks on it."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory, not a SQLite file")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(f"{path} may not be read by this user")
+    size = path.stat().st_size
+    if size == 0:
         raise NotADatabaseError(f"{path} is empty: there is nothing to import")
+    if size < SMALLEST_PAGE:
+        raise NotADatabaseError(f"{path} is no SQLite database: it has {size} bytes")
+
+
+def _open_readonly(path: Path, how: str) -> apsw.Connection:
+    connection = apsw.Connection(
+        f"{path.resolve().as_uri()}?{how}", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    )
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _open_beside_nothing(path: Path, error: apsw.Error) -> apsw.Connection:
+    """SQLite wants to write beside the file and may not: fine if nothing is there to be read."""
+    for suffix, what in (("-wal", "commits in its log"), ("-journal", "a transaction that was cut off")):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists() and beside.stat().st_size:
+            raise PermissionError(
+                f"{path} has {what} ({beside.name}), which only a user who may write there can read: "
+                f"open it once with SQLite, or copy both files elsewhere and import the copy"
+            ) from error
+    return _open_readonly(path, "immutable=1")
+
+
+def _locked(path: Path) -> Error:
+    return failure("MV_BUSY", f"{path} is locked by another process that writes to it: try again")
 
 
 def import_file(
@@ -64,8 +104,10 @@ def import_file(
         temporary = f"{IMPORTING}{secrets.token_hex(8)}"
         try:
             _copy_in(store, source, temporary, name, f"imported from {path.name}", progress)
-        except BaseException:
+        except BaseException as error:
             store.discard_unfinished(name=temporary)
+            if isinstance(error, apsw.BusyError) and not isinstance(error, Error):
+                raise _locked(path) from error
             raise
     finally:
         source.close()
@@ -112,19 +154,37 @@ def export(
     overwrite: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory: name a file in it")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: remove it, or ask for it to be overwritten")
     source = connect(name, store, at=at, version=version, create=False)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        target = apsw.Connection(str(temporary))
+        temporary = _make_beside(path)
         try:
-            copy(source, target, progress)
+            _copy_out(source, temporary, progress)
+            temporary.replace(path)
         finally:
-            target.close()
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.unlink(missing_ok=True)
     finally:
         source.close()
-        temporary.unlink(missing_ok=True)
+
+
+def _make_beside(path: Path) -> Path:
+    """An empty file in the same directory; its errors name the file that was asked for."""
+    temporary = path.with_name(f".mvsqlite-{secrets.token_hex(8)}")
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+    return temporary
+
+
+def _copy_out(source: apsw.Connection, path: Path, progress: Callable[[int, int], None] | None) -> None:
+    target = apsw.Connection(str(path))
+    try:
+        copy(source, target, progress)
+    finally:
+        target.close()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -276,7 +276,7 @@ def test_a_full_disk(open_to_all: Path) -> None:
         with mvsqlite_py.open_store(url) as store:
             assert store.database("notes.db").verify().problems == []
         (open_to_all / "filler").write_bytes(bytes(os.statvfs(open_to_all).f_bavail * 4096))
-        with pytest.raises((mvsqlite_py.StoreFullError, mvsqlite_py.EngineError), match="space"):
-            mvsqlite_py.open_store(f"lmdb:{open_to_all / 'second'}").create("x")
+        said = in_child(lambda: mvsqlite_py.open_store(f"lmdb:{open_to_all / 'second'}").create("x"))
+        assert said.startswith("StoreFullError:"), said
     finally:
         subprocess.run(["umount", "-l", str(open_to_all)], check=True)
