@@ -174,7 +174,7 @@ static void a_newer_format_is_refused(void)
     char url[KIT_PATH];
     mv_store *store;
     kit_url("lmdb:", url);
-    uint32_t formats[] = {MV_FORMAT + 1, MV_FORMAT};
+    uint32_t formats[] = {MV_STORED_FORMAT + 1, MV_STORED_FORMAT};
     OK(mv_store_open(url, &store));
     for (int i = 0; i < 2; i++) {
         OK(kv_transact(store->kv, set_format, &formats[i], NULL));
