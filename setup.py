@@ -14,7 +14,7 @@ library = Extension(
     LIBRARY,
     sources,
     depends=headers,
-    libraries=["lmdb", "zstd", "pthread"],
+    libraries=["lmdb", "zstd", "pthread", "dl"],
     define_macros=[("_GNU_SOURCE", "1")],
     extra_compile_args=[
         "-std=c11",

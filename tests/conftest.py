@@ -1,11 +1,13 @@
 """What all tests share: a fresh store, the engine it lives in, real databases, how long to run."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import cluster
 import mvsqlite_py
 
 
@@ -26,11 +28,19 @@ def soak_seconds(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--soak"))
 
 
+@pytest.fixture(scope="session")
+def fdb_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cluster file of a real FoundationDB server, run for this session."""
+    with cluster.run(tmp_path_factory.mktemp("fdb")) as file:
+        yield file
+
+
 @pytest.fixture
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a store that does not exist yet."""
     if request.config.getoption("--store") == "fdb":
-        pytest.skip("this release has no FoundationDB engine yet")
+        file = request.getfixturevalue("fdb_cluster")
+        return f"fdb:{file}?prefix={secrets.token_hex(8)}/"
     return f"lmdb:{tmp_path / 'store'}"
 
 

@@ -8,6 +8,7 @@ typedef struct scheme {
 static const scheme schemes[] = {
     {"lmdb:", kv_lmdb_open},
     {"fault:", kv_fault_open},
+    {"fdb:", kv_fdb_open},
 };
 
 int kv_open(const char *url, kv_engine **engine)

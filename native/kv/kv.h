@@ -48,8 +48,9 @@ typedef struct kv_traits {
     const char *lock_directory; /* a local directory for lock files; lives as long as the engine */
 } kv_traits;
 
-/* Opens `url`: "lmdb:/directory[?map_bytes=N][&wait_ms=N]", "fault:<inner url>". map_bytes:
- * the map's first size; wait_ms: how long to wait for another process's commit (10,000).
+/* Opens `url`: "lmdb:/directory[?map_bytes=N][&wait_ms=N]", "fdb:[/cluster/file][?prefix=TEXT]
+ * [&wait_ms=N]", "fault:<inner url>". map_bytes: the map's first size; wait_ms: how long to wait
+ * for another process's commit, or for the cluster (10,000); prefix: of every key.
  * MV_URL, MV_PERM, MV_CORRUPT, MV_IO, MV_FULL, MV_NOMEM. One directory opened twice
  * in a process is one engine; each kv_open is undone by one kv_close. */
 int kv_open(const char *url, kv_engine **engine);

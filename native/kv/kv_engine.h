@@ -39,5 +39,6 @@ struct kv_cursor {
 /* The engines. Each takes the URL without its scheme and colon. */
 int kv_lmdb_open(const char *rest, kv_engine **engine);
 int kv_fault_open(const char *rest, kv_engine **engine);
+int kv_fdb_open(const char *rest, kv_engine **engine);
 
 #endif
