@@ -227,10 +227,10 @@ def savepoint(connection: apsw.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK TO mv_apply")
+        if connection.in_transaction:  # after some errors SQLite has rolled everything back itself
+            connection.execute("ROLLBACK TO mv_apply; RELEASE mv_apply")
         raise
-    finally:
-        connection.execute("RELEASE mv_apply")
+    connection.execute("RELEASE mv_apply")
 
 
 def take_back(connection: apsw.Connection, steps: list[Step], exclusions: Exclusions) -> Outcome:

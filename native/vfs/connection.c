@@ -97,8 +97,10 @@ static int snapshot_of(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_
         api->result_error(context, "this schema is not a database of the mvsqlite VFS", -1);
         return 0;
     }
-    if (file->level == SQLITE_LOCK_NONE && mvv_file_refresh(file) != SQLITE_OK) {
+    int rc = file->level == SQLITE_LOCK_NONE ? mvv_file_refresh(file) : SQLITE_OK;
+    if (rc) {
         api->result_error(context, mv_error_text(), -1);
+        api->result_error_code(context, rc);
         return 0;
     }
     mv_db_snapshot(file->db, out);

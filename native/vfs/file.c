@@ -146,6 +146,7 @@ static int file_lock(sqlite3_file *file, int level)
 {
     mvv_file *f = mine(file);
     int rc = SQLITE_OK;
+    mvv_playing_back = 0;
     if (level <= f->level)
         return SQLITE_OK;
     if (f->level == SQLITE_LOCK_NONE)
@@ -160,6 +161,7 @@ static int file_lock(sqlite3_file *file, int level)
 static int file_unlock(sqlite3_file *file, int level)
 {
     mvv_file *f = mine(file);
+    mvv_playing_back = 0;
     if (level >= f->level)
         return SQLITE_OK;
     if (f->level >= SQLITE_LOCK_RESERVED && level < SQLITE_LOCK_RESERVED) {
@@ -217,19 +219,42 @@ void mvv_file_committed(mvv_file *f)
         mvv_connection_done(c);
 }
 
+/* SQLite takes a transaction back whose commit failed (except with plain SQLITE_BUSY), by
+ * writing what it had journalled. Pages it did not journal, being free, and pages that the
+ * commit was to cut off come back only because the whole transaction is dropped. */
+void mvv_file_refused(mvv_file *f, int rc)
+{
+    if (rc != SQLITE_BUSY)
+        mv_db_rollback(f->db);
+}
+
+/* SQLITE_FCNTL_SYNC at the end of a rollback: what SQLite played back is there already. */
+static int rolled_back(mvv_file *f)
+{
+    mvv_playing_back = 0;
+    f->wrote_counter = f->wrote_pages = 0;
+    f->wrote_wal = 0;
+    mv_db_rollback(f->db);
+    return SQLITE_OK;
+}
+
 static int commit(mvv_file *f, const char *super)
 {
     if (super && mvv_super_join(f, super))
         return SQLITE_OK;
     mvv_super_leave(f);
+    if (mvv_playing_back)
+        return rolled_back(f);
     int rc = mvv_file_before_commit(f);
+    if (!rc) {
+        int code = mv_db_commit(&f->db, 1, NULL);
+        rc = code ? mvv_error(f->copy, code) : SQLITE_OK;
+    }
     if (rc)
-        return rc;
-    int code = mv_db_commit(&f->db, 1, NULL);
-    if (code)
-        return mvv_error(f->copy, code);
-    mvv_file_committed(f);
-    return SQLITE_OK;
+        mvv_file_refused(f, rc);
+    else
+        mvv_file_committed(f);
+    return rc;
 }
 
 static int file_control(sqlite3_file *file, int op, void *arg)

@@ -7,12 +7,16 @@
 #include "vfs.h"
 
 #define SPILL ((sqlite3_int64)16 << 20)
+#define JOURNAL_HEADER 28 /* bytes (fileformat2.html, 3) */
+
+_Thread_local int mvv_playing_back;
 
 typedef struct memfile {
     sqlite3_file base;
     uint8_t *data;
     sqlite3_int64 size, room;
     int fd; /* -1: in memory */
+    int main_journal;
 } memfile;
 
 static int mem_close(sqlite3_file *file)
@@ -30,7 +34,7 @@ static int read_fd(memfile *f, void *out, int n, sqlite3_int64 offset)
 {
     for (int got = 0; got < n;) {
         ssize_t part = pread(f->fd, (uint8_t *)out + got, (size_t)(n - got), offset + got);
-        if (part <= 0 && errno != EINTR)
+        if (part == 0 || (part < 0 && errno != EINTR))
             return SQLITE_IOERR_READ;
         got += part > 0 ? (int)part : 0;
     }
@@ -42,6 +46,8 @@ static int mem_read(sqlite3_file *file, void *out, int n, sqlite3_int64 offset)
     memfile *f = (memfile *)file;
     int have = offset >= f->size ? 0 : offset + n > f->size ? (int)(f->size - offset) : n;
     int rc = SQLITE_OK;
+    if (f->main_journal && offset < JOURNAL_HEADER) /* neither a commit nor a savepoint reads there */
+        mvv_playing_back = 1;
     if (f->fd >= 0)
         rc = read_fd(f, out, have, offset);
     else if (have)
@@ -106,6 +112,8 @@ static int mem_write(sqlite3_file *file, const void *data, int n, sqlite3_int64 
     memfile *f = (memfile *)file;
     sqlite3_int64 end = offset + n;
     int rc = SQLITE_OK;
+    if (f->main_journal)
+        mvv_playing_back = 0;
     if (f->fd < 0)
         rc = end > SPILL ? spill(f) : grow(f, end);
     if (rc)
@@ -196,11 +204,12 @@ size_t mvv_memfile_size(void)
     return sizeof(memfile);
 }
 
-int mvv_memfile_open(sqlite3_file *file)
+int mvv_memfile_open(sqlite3_file *file, int flags)
 {
     memfile *f = (memfile *)file;
     memset(f, 0, sizeof *f);
     f->fd = -1;
+    f->main_journal = (flags & SQLITE_OPEN_MAIN_JOURNAL) != 0;
     f->base.pMethods = &mem_methods;
     return SQLITE_OK;
 }

@@ -12,10 +12,12 @@ static int answer(mvv_file *f, char **args, const char *text)
     return args[0] ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* What was asked wrongly is an SQL error; a failure below keeps its own code. */
 static int refuse(mvv_file *f, char **args, int code)
 {
+    int asked = code == MV_MISUSE || code == MV_TIME || code == MV_NOVERSION;
     args[0] = f->copy->api->mprintf("%s", mv_error_text());
-    return code == MV_NOMEM ? SQLITE_NOMEM : SQLITE_ERROR;
+    return asked ? SQLITE_ERROR : mv_error_sqlite(code);
 }
 
 /* This VFS keeps no journal that could have a mode. The setting is remembered and

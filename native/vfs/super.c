@@ -142,6 +142,8 @@ int mvv_super_commit(mvv_copy *copy, const char *name)
     if (!s)
         return SQLITE_OK;
     int rc = n ? commit_members(copy, members, n) : SQLITE_OK;
+    for (mvv_file *f = members; f && rc; f = f->super_next)
+        mvv_file_refused(f, rc);
     if (rc) {
         mvv_super_give_up(copy, name); /* the members leave when they are rolled back or tried again */
         return rc;

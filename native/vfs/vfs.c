@@ -40,7 +40,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
     }
     if (out_flags)
         *out_flags = flags;
-    return mvv_memfile_open(file);
+    return mvv_memfile_open(file, flags);
 }
 
 static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync)

@@ -93,8 +93,9 @@ int mvv_file_refresh(mvv_file *file);
 int mvv_pin(mvv_file *file, const char *moment, const char *version);
 /* The file behind a schema of a connection, NULL if it is not ours. */
 mvv_file *mvv_file_of(mvv_copy *copy, sqlite3 *db, const char *schema);
-/* After a commit or its failure. */
+/* After a commit, and after its failure with an SQLite code. */
 void mvv_file_committed(mvv_file *file);
+void mvv_file_refused(mvv_file *file, int rc);
 /* Before a commit: cuts the file to what page 1 says, hands over texts. */
 int mvv_file_before_commit(mvv_file *file);
 
@@ -103,7 +104,10 @@ int mvv_pragma(mvv_file *file, char **args);
 
 /* ---- memfile.c: journals and temporary files ------------------------------- */
 size_t mvv_memfile_size(void);
-int mvv_memfile_open(sqlite3_file *file);
+int mvv_memfile_open(sqlite3_file *file, int flags);
+/* This thread's SQLite reads the header of a main journal: it plays the whole journal back,
+ * which ends a transaction. Over with the next write to a journal, lock, unlock or sync. */
+extern _Thread_local int mvv_playing_back;
 
 /* ---- super.c: commits over several databases -------------------------------- */
 int mvv_super_begin(mvv_copy *copy, const char *name);

@@ -45,10 +45,7 @@ def unexplained_reads(records: list[Record], states: dict[str, State]) -> list[s
     problems = []
     order = sorted(states)
     for record in records:
-        if "made" in record:
-            before = order[order.index(record["made"]) - 1]
-        else:
-            before = record["seen"]
+        before = order[order.index(record["made"]) - 1] if "made" in record else record["seen"]
         state = dict(states[before])
         for kind, key, value in record["operations"]:
             if kind == "write":

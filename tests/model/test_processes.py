@@ -181,9 +181,7 @@ def _in_child(inherited: apsw.Connection, url: str) -> int:
     return 0 if own.execute("SELECT n FROM c").fetchall() == [(0,)] else 3
 
 
-def test_every_read_is_explained_by_the_order_of_versions(
-    store_url: str, tmp_path: Path, soak_seconds: int
-) -> None:
+def test_every_read_is_explained_by_the_order_of_versions(store_url: str, soak_seconds: int) -> None:
     """Random transactions from processes and threads, replayed one after the other.
 
     A transaction that wrote saw exactly what the commits before its own version made; one that
