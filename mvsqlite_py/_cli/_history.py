@@ -1,5 +1,6 @@
 """The log and differences, shown: shared by both commands."""
 
+import re
 from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any
@@ -132,9 +133,16 @@ def _what_text(what: What | None) -> Text:
     if what is None:
         return Text("?", "dim")
     rows, schema = what
-    lines = _some([Text(f"{name} ") + counts_text(counts) for name, counts in rows.items()], "table")
-    made = [change for change in schema if change.type == "table" or len(schema) <= LINES]
-    lines += _some([Text(f"{one.action} {one.type} {one.name}", "magenta") for one in made], "object")
+    tables = {change.name: change.action for change in schema if change.type == "table"}
+    lines = []
+    for name, counts in rows.items():
+        made = Text(f" {tables.pop(name)}", "magenta") if name in tables else Text()
+        lines.append(Text(f"{name} ") + counts_text(counts) + made)
+    lines = _some(lines, "table")
+    others = [change for change in schema if change.type != "table" and len(schema) <= LINES]
+    named = [("table", name, action) for name, action in tables.items()]
+    named += [(change.type, change.name, change.action) for change in others]
+    lines += _some([Text(f"{action} {kind} {name}", "magenta") for kind, name, action in named], "object")
     return Text(", " if console().width == PIPE_WIDTH else "\n").join(lines)
 
 
@@ -147,7 +155,8 @@ def _some(lines: list[Text], noun: str) -> list[Text]:
 def _reason(version: Version) -> Text:
     """A version's message, or what its statements say, in one or two lines."""
     if version.message:
-        return Text(_one_line(version.message, STATEMENT_CHARACTERS))
+        message = re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message)
+        return Text(_one_line(message, STATEMENT_CHARACTERS))
     return Text(_one_line(version.statements or "", STATEMENT_CHARACTERS), "dim")
 
 

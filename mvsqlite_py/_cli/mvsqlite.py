@@ -1,11 +1,10 @@
 """``mvsqlite``: databases by name, in and out, looked at and checked."""
 
 import io
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import apsw
 import apsw.shell
@@ -238,31 +237,32 @@ def run_shell(
     connection: apsw.Connection, name: str, version: str | None, sql: tuple[str, ...], as_json: bool
 ) -> int:
     """0, or 1 if a statement failed where nobody could type another."""
-    # The last statement of a pipe needs no semicolon.
-    typed = sys.stdin if sys.stdin.isatty() else io.StringIO("" if sql else sys.stdin.read() + "\n;\n")
-    ours: Any = apsw.shell.Shell(stdin=typed, stdout=sys.stdout, stderr=sys.stderr, db=connection)
+    ours: Any = apsw.shell.Shell(stdin=_typed(sql), stdout=sys.stdout, stderr=sys.stderr, db=connection)
     ours.dbfilename = name
     ours.prompt = f"{name}{f' at {short(version)}' if version else ''}> "
     ours.moreprompt = "...> ".rjust(len(ours.prompt))
-    ours.history_file = os.environ.get("MVSQLITE_HISTORY", "~/.mvsqlite_history")
-    ours.bail = bool(sql) or not ours.interactive
+    ours.bail = not ours.interactive
     if as_json:
         ours.process_command(".mode json")
+    past = f"version {short(version)}, read-only" if version else "every commit is kept"
     try:
-        for text in sql:
-            ours.process_complete_line(text)
-        if not sql:
-            past = f"version {short(version)}, read-only" if version else "every commit is kept"
-            ours.cmdloop(f'"{name}": {past}. ".help" for commands, ".exit" to leave\n')
-    except apsw.Error as error:
-        if as_json or not getattr(error, "_handle_exception_saw_this", False):
+        ours.cmdloop(f'"{name}": {past}. ".help" for commands, ".exit" to leave\n')
+    except apsw.Error:
+        if as_json:
             raise
-        return 1
+        return 1  # the shell has said what and where
     except apsw.shell.Shell.Error:
-        return 1  # it has said what
+        return 1
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else 0
     return 0
+
+
+def _typed(sql: tuple[str, ...]) -> TextIO:
+    """What the shell reads: a terminal, or text whose last statement needs no semicolon."""
+    if sql:
+        return io.StringIO("".join(f"{text}\n" if text.startswith(".") else f"{text}\n;\n" for text in sql))
+    return sys.stdin if sys.stdin.isatty() else io.StringIO(sys.stdin.read() + "\n;\n")
 
 
 # ---- looking and checking ----------------------------------------------------------------
