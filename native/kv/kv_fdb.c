@@ -5,31 +5,17 @@
  * once; both are waited for when they are needed. kv_transact is the client's own retry
  * loop: what fdb_transaction_on_error calls retryable is run again after its back-off,
  * and after a result that is not known the function is asked whether it happened. */
-#include <stdio.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "fdb_library.h"
-#include "kv_engine.h"
+#include "fdb_engine.h"
 
 #define OPTION_TIMEOUT 500 /* fdb_transaction_set_option: milliseconds, 8 bytes, little-endian */
 #define MUTATE_STAMPED_KEY 14
 #define MUTATE_STAMPED_VALUE 15
 #define CONFLICT_READ 0
 #define STREAM_ITERATOR (-1)
-#define DEFAULT_WAIT_MS 10000
 enum { TIMED_OUT = 1031, UNKNOWN_RESULT = 1021, VERSION_CHANGED = 1039, NO_COMMIT_VERSION = 2021, TOO_LARGE = 2101 };
-
-typedef struct fdb_engine {
-    kv_engine base;
-    const kvi_fdb *fdb;
-    FDBDatabase *db;
-    pid_t owner;
-    char prefix[256], lock_directory[512];
-    size_t prefix_size;
-    unsigned wait_ms;
-} fdb_engine;
 
 typedef struct ahead {
     mvi_buf key;
@@ -59,9 +45,7 @@ typedef struct fdb_cursor {
     mvi_buf begin, end; /* with the prefix */
 } fdb_cursor;
 
-static const kv_ops fdb_ops;
-
-static int translate(fdb_engine *e, fdb_error_t error, const char *doing)
+int kvi_fdb_error(fdb_engine *e, fdb_error_t error, const char *doing)
 {
     int code = error == TIMED_OUT         ? MV_UNREACHABLE
                : error == UNKNOWN_RESULT  ? MV_UNKNOWN
@@ -95,14 +79,14 @@ static int set_timeout(fdb_engine *e, FDBTransaction *tr)
 static int begin(fdb_engine *e, fdb_txn *t)
 {
     memset(t, 0, sizeof *t);
-    t->base.ops = &fdb_ops;
+    t->base.ops = &kvi_fdb_ops;
     t->engine = e;
     if (e->owner != getpid())
         return mv_fail(MV_FORKED, "the store was opened before fork: open it again in the child process");
     fdb_error_t error = e->fdb->fdb_database_create_transaction(e->db, &t->tr);
     if (!error)
         error = set_timeout(e, t->tr);
-    return error ? translate(e, error, "beginning") : MV_OK;
+    return error ? kvi_fdb_error(e, error, "beginning") : MV_OK;
 }
 
 static void drop_futures(fdb_txn *t)
@@ -200,7 +184,7 @@ static int fdb_transact(kv_engine *base, kv_fn fn, void *ctx, kv_stamp *stamp)
         if (t.error == UNKNOWN_RESULT || t.error == VERSION_CHANGED)
             t.maybe_committed = 1;
         if (t.error && (t.error = back_off(&t, t.error)) != 0) {
-            rc = translate(e, t.error, "committing");
+            rc = kvi_fdb_error(e, t.error, "committing");
             done = 1;
         }
     }
@@ -216,7 +200,7 @@ static int fdb_maybe_committed(kv_txn *base)
 static int failed(fdb_txn *t, fdb_error_t error)
 {
     t->error = error;
-    return translate(t->engine, error, "reading");
+    return kvi_fdb_error(t->engine, error, "reading");
 }
 
 /* ---- reads ---------------------------------------------------------------- */
@@ -310,7 +294,7 @@ static int fdb_range(kv_txn *base, mv_slice from, mv_slice to, size_t limit, int
     fdb_cursor *c = calloc(1, sizeof *c);
     if (!c)
         return out_of_memory();
-    c->base.ops = &fdb_ops;
+    c->base.ops = &kvi_fdb_ops;
     c->txn = t;
     c->reverse = flags & KV_REVERSE;
     c->left = limit ? limit : SIZE_MAX;
@@ -525,7 +509,7 @@ static int fdb_watch(kv_engine *base, mv_slice key, mv_slice known, unsigned tim
     mvi_buf_free(&full);
     end(&t);
     if (error)
-        return translate(e, error, "watching");
+        return kvi_fdb_error(e, error, "watching");
     return ready ? MV_OK : mv_fail(MV_UNREACHABLE, "nothing changed within %u ms", timeout_ms);
 }
 
@@ -539,7 +523,7 @@ static void fdb_close(kv_engine *base)
     free(e);
 }
 
-static const kv_ops fdb_ops = {
+const kv_ops kvi_fdb_ops = {
     .close = fdb_close,
     .read_begin = fdb_read_begin,
     .read_end = fdb_read_end,
@@ -558,87 +542,3 @@ static const kv_ops fdb_ops = {
     .add_read_conflict = fdb_add_read_conflict,
     .watch = fdb_watch,
 };
-
-/* "[/path/fdb.cluster][?prefix=TEXT][&wait_ms=N]" */
-static int parse(const char *rest, fdb_engine *e, char *cluster, size_t room)
-{
-    const char *query = strchr(rest, '?');
-    size_t n = query ? (size_t)(query - rest) : strlen(rest);
-    if (n >= room)
-        return mv_fail(MV_URL, "store address \"fdb:%.80s...\": the path is too long", rest);
-    memcpy(cluster, rest, n);
-    cluster[n] = 0;
-    e->wait_ms = DEFAULT_WAIT_MS;
-    while (query && *query) {
-        size_t size = strcspn(++query, "&");
-        unsigned wait;
-        if (strncmp(query, "prefix=", 7) == 0 && size - 7 < sizeof e->prefix) {
-            e->prefix_size = size - 7;
-            memcpy(e->prefix, query + 7, e->prefix_size);
-        } else if (sscanf(query, "wait_ms=%9u", &wait) == 1 && wait > 0) {
-            e->wait_ms = wait;
-        } else {
-            return mv_fail(MV_URL, "store address \"fdb:%s\": the options are prefix and wait_ms", rest);
-        }
-        query += size;
-    }
-    return MV_OK;
-}
-
-/* Writers of one host take turns by lock files: a directory for each cluster and prefix. */
-static int make_lock_directory(fdb_engine *e, const char *cluster)
-{
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    char base[300], content[1024] = "";
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    FILE *f = fopen(*cluster ? cluster : "/etc/foundationdb/fdb.cluster", "re");
-    size_t n = f ? fread(content, 1, sizeof content - 1, f) : 0;
-    if (f)
-        fclose(f);
-    const char *at = memchr(content, '@', n); /* the addresses may change, the cluster does not */
-    n = at ? (size_t)(at - content) : n;
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (uint8_t)content[i]) * 1099511628211u;
-    for (size_t i = 0; i < e->prefix_size; i++)
-        hash = (hash ^ (uint8_t)e->prefix[i]) * 1099511628211u;
-    if (runtime && *runtime == '/')
-        snprintf(base, sizeof base, "%.250s/mvsqlite", runtime);
-    else
-        snprintf(base, sizeof base, "/tmp/mvsqlite-%ld", (long)getuid());
-    snprintf(e->lock_directory, sizeof e->lock_directory, "%s/%016llx", base, (unsigned long long)hash);
-    mkdir(base, 0700);
-    mkdir(e->lock_directory, 0700);
-    if (access(e->lock_directory, W_OK) != 0)
-        return mv_fail(MV_PERM, "cannot write lock files in %s", e->lock_directory);
-    return MV_OK;
-}
-
-int kv_fdb_open(const char *rest, kv_engine **out)
-{
-    char cluster[4096];
-    fdb_engine *e = calloc(1, sizeof *e);
-    if (!e)
-        return out_of_memory();
-    e->base.ops = &fdb_ops;
-    e->owner = getpid();
-    int rc = parse(rest, e, cluster, sizeof cluster);
-    if (!rc && *cluster && access(cluster, R_OK) != 0)
-        rc = mv_fail(MV_URL, "cannot read cluster file %s", cluster);
-    if (!rc)
-        rc = make_lock_directory(e, cluster);
-    if (!rc)
-        rc = kvi_fdb_load(&e->fdb);
-    fdb_error_t error = rc ? 0 : e->fdb->fdb_create_database(*cluster ? cluster : NULL, &e->db);
-    if (error)
-        rc = translate(e, error, "opening");
-    e->base.traits = (kv_traits){
-        .transaction_bytes = (size_t)2 << 20,
-        .many_hosts = 1,
-        .lock_directory = e->lock_directory,
-    };
-    if (rc)
-        fdb_close(&e->base);
-    else
-        *out = &e->base;
-    return rc;
-}

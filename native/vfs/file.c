@@ -206,14 +206,11 @@ int mvv_file_before_commit(mvv_file *f)
 
 void mvv_file_committed(mvv_file *f)
 {
-    mv_snapshot snapshot;
     if (f->wrote_counter)
         f->counter = f->wrote_counter;
     f->counter += f->wrote_wal != 0; /* page 1 was stored otherwise than SQLite holds it */
     f->wrote_counter = f->wrote_pages = 0;
     f->wrote_wal = 0;
-    mv_db_snapshot(f->db, &snapshot);
-    f->newer = snapshot.newer;
     mvv_connection *c = connection_of(f);
     if (c)
         mvv_connection_done(c);
