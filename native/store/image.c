@@ -62,6 +62,11 @@ static size_t compress(contexts *x, const uint8_t *page, uint32_t size, const ui
     return ZSTD_isError(n) || n <= MAGIC ? 0 : n;
 }
 
+uint64_t mvi_checksum(const uint8_t *bytes, size_t n, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(bytes, n, seed);
+}
+
 static uint8_t log2_of(uint32_t size)
 {
     uint8_t n = 0;

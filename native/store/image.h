@@ -36,6 +36,9 @@ typedef struct mvi_image {
 int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
                      const uint8_t *newer, int *delta);
 
+/* XXH3-64 of bytes, with a seed. */
+uint64_t mvi_checksum(const uint8_t *bytes, size_t n, uint64_t seed);
+
 /* Sets the depth of an encoded image. */
 /* Appends a stored image as it is, but for its place in the history: stamp and depth are
  * zero again. Spares decoding and encoding the page. MV_NOMEM. */

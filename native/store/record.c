@@ -1,5 +1,9 @@
 #include "record.h"
 
+#include "image.h"
+
+#define CHECKSUM 4
+
 static uint8_t log2_of(uint32_t size)
 {
     return size ? (uint8_t)__builtin_ctz(size) : 0;
@@ -88,7 +92,8 @@ static void add_text(mvi_buf *out, uint8_t tag, mv_slice text)
 
 void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out)
 {
-    uint8_t fixed[14];
+    uint8_t fixed[14], checksum[CHECKSUM];
+    size_t begin = out->size;
     mvi_put64(fixed, record->ms);
     mvi_put32(fixed + 8, record->pages);
     fixed[12] = log2_of(record->page_size);
@@ -113,6 +118,10 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     add_text(out, MVI_STATEMENTS, record->statements);
     out->failed |= pid.failed;
     mvi_buf_free(&pid);
+    if (out->failed)
+        return;
+    mvi_put32(checksum, (uint32_t)mvi_checksum(out->data + begin, out->size - begin, 0));
+    mvi_buf_add(out, checksum, CHECKSUM);
 }
 
 static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
@@ -131,7 +140,10 @@ static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
 int mvi_record_decode(mv_slice value, mvi_record *record)
 {
     memset(record, 0, sizeof *record);
-    mvi_reader r = {value.data, value.data + value.size, 0};
+    size_t body = value.size < CHECKSUM ? 0 : value.size - CHECKSUM;
+    if (!body || mvi_get32(value.data + body) != (uint32_t)mvi_checksum(value.data, body, 0))
+        return mv_fail(MV_CORRUPT, "a commit record of %zu bytes does not match its checksum", value.size);
+    mvi_reader r = {value.data, value.data + body, 0};
     const uint8_t *p = mvi_read(&r, MV_TXID_SIZE + MV_STAMP_SIZE + 14);
     if (!p)
         return mv_fail(MV_CORRUPT, "a commit record has %zu bytes", value.size);

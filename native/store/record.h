@@ -40,7 +40,7 @@ int mvi_pending_decode(mv_slice value, mvi_pending *pending);
 /* mv/c: txid 16 | previous stamp 10 | ms 8 | pages 4 | log2(page size) 1 | kind 1 |
  *       target 10 if a revert | pages changed varint | chunks varint |
  *       set of pages: size varint, bytes (empty if it stands in chunks) |
- *       then for each text: tag 1, size varint, bytes */
+ *       then for each text: tag 1, size varint, bytes | checksum 4 of all before it */
 enum { MVI_HOST = 1, MVI_PROGRAM = 2, MVI_PID = 3, MVI_MESSAGE = 4, MVI_STATEMENTS = 5 };
 typedef struct mvi_record {
     const uint8_t *txid;

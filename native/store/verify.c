@@ -59,9 +59,8 @@ static int claim_page(void *ctx, uint32_t pgno)
     return rc ? rc : mvi_pageset_add(&c->all, pgno);
 }
 
-static int check_record(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
+static int check_record(verifier *v, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
 {
-    verifier *v = ctx;
     mv_slice value;
     if (v->n == v->room) {
         size_t room = v->room ? v->room * 2 : 64;
@@ -93,6 +92,28 @@ static int check_record(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi
     v->previous = *stamp;
     v->previous_ms = record->ms;
     return found == MV_NOTFOUND ? MV_OK : found;
+}
+
+/* All of them; one that cannot be read is told, and the rest looked at. */
+static int check_records(verifier *v, kv_txn *txn)
+{
+    mvi_key begin = mvi_key_commit(v->db->ns, &mvi_zero_stamp), end = mvi_key_commit(v->db->ns + 1, &mvi_zero_stamp);
+    kv_cursor *cursor;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    while (!rc) {
+        mv_slice key, value;
+        mvi_record record;
+        rc = kv_next(cursor, &key, &value);
+        if (rc || key.size > MVI_COMMIT_KEY_SIZE)
+            continue;
+        mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT);
+        if (mvi_record_decode(value, &record) == MV_OK)
+            rc = check_record(v, txn, &stamp, &record);
+        else
+            problem(v, "version %s: %s", HEX(&stamp), mv_error_text());
+    }
+    kv_cursor_close(cursor);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
 static vcommit *find_commit(const verifier *v, const mv_stamp *stamp)
@@ -271,10 +292,13 @@ static int verify_in(verifier *v, kv_txn *txn)
     mvi_pageset pages = {0};
     int rc = mvi_get_latest(txn, v->db->ns, &v->latest);
     if (!rc)
-        rc = mvi_records(txn, v->db->ns, &mvi_zero_stamp, &mvi_last_stamp, 0, 0, check_record, v);
+        rc = check_records(v, txn);
     if (!rc && mvi_stamp_cmp(&v->previous, &v->latest.stamp) != 0)
         problem(v, "the newest version is said to be %s, and the last record is of %s", HEX(&v->latest.stamp),
                 HEX(&v->previous));
+    if (!rc && v->n && (v->latest.pages != v->commits[v->n - 1].pages || v->latest.ms != v->previous_ms))
+        problem(v, "the newest version is said to have %u pages, and its record says %u", v->latest.pages,
+                v->commits[v->n - 1].pages);
     if (!rc)
         rc = find_pages(v, txn, 'h', MVI_HEAD_KEY_SIZE, &pages);
     if (!rc)
