@@ -192,7 +192,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: 
         for cells in [columns, *rows]:
             click.echo("\t".join(" ".join(str(cell).split()) for cell in cells))
         return
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
     for name in columns:
         whole = name in right or name in WHOLE
         made.add_column(name, justify="right" if name in right else "left", no_wrap=whole, overflow="fold")

@@ -29,7 +29,9 @@ from mvsqlite_py._errors import Error
 from mvsqlite_py._rows import Comparison, RowChange, RowCounts, SchemaChange, compare
 
 STATEMENT_CHARACTERS = 120
+STATEMENT_CHARACTERS_NARROW = 64
 """Of a version's statements in the log; ``mvrevert show`` tells all."""
+NARROW = 100
 VALUE_CHARACTERS = 40
 SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 LIMIT = 20
@@ -136,8 +138,8 @@ def _what_text(what: What | None) -> Text:
     tables = {change.name: change.action for change in schema if change.type == "table"}
     lines = []
     for name, counts in rows.items():
-        made = Text(f" {tables.pop(name)}", "magenta") if name in tables else Text()
-        lines.append(Text(f"{name} ") + counts_text(counts) + made)
+        made = f" {tables.pop(name)}" if name in tables else ""
+        lines.append(Text.assemble(f"{name} ", counts_text(counts), (made, "magenta")))
     lines = _some(lines, "table")
     others = [change for change in schema if change.type != "table" and len(schema) <= LINES]
     named = [("table", name, action) for name, action in tables.items()]
@@ -153,11 +155,12 @@ def _some(lines: list[Text], noun: str) -> list[Text]:
 
 
 def _reason(version: Version) -> Text:
-    """A version's message, or what its statements say, in one or two lines."""
+    """A version's message, or what its statements say, in a few lines."""
+    most = STATEMENT_CHARACTERS_NARROW if console().width < NARROW else STATEMENT_CHARACTERS
     if version.message:
         message = re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message)
-        return Text(_one_line(message, STATEMENT_CHARACTERS))
-    return Text(_one_line(version.statements or "", STATEMENT_CHARACTERS), "dim")
+        return Text(_one_line(message, most))
+    return Text(_one_line(version.statements or "", most), "dim")
 
 
 def _one_line(text: str, most: int) -> str:
@@ -242,7 +245,7 @@ def _show_difference(
     for one in schema:
         session.tell(Text(f"{one.action} {one.type} {one.name}", "magenta"))
     for name, changes in _by_table(comparison, limit, only):
-        session.tell(Text(name, "bold") + "  " + counts_text(counts[name]))
+        session.tell(Text.assemble((name, "bold"), "  ", counts_text(counts[name])))
         shown = 0
         for change in changes:
             console().print(_change_text(change), no_wrap=True, overflow="ellipsis", crop=True)
@@ -257,15 +260,15 @@ def _show_difference(
 def _change_text(change: RowChange) -> Text:
     sign, style = SIGNS[change.kind]
     key = " ".join(f"{name}={value_text(value)}" for name, value in change.key.items())
-    text = Text(f"  {sign} ", style) + Text(key, "bold")
+    text = Text.assemble((f"  {sign} ", style), (key, "bold"))
     before, after = change.before or {}, change.after or {}
     for name in before | after:
         if name in change.key and change.kind != "changed":
             continue
         if change.kind != "changed":
-            text += f"  {name}={value_text((after or before)[name])}"
+            text.append(f"  {name}={value_text((after or before)[name])}")
         elif type(before[name]) is not type(after[name]) or before[name] != after[name]:
-            text += f"  {name}: {value_text(before[name])} → {value_text(after[name])}"
+            text.append(f"  {name}: {value_text(before[name])} → {value_text(after[name])}")
     return text
 
 

@@ -65,7 +65,7 @@ def _by_part(database: Database, text: str, word: str) -> Version:
     if len(word) >= PART_MIN and re.fullmatch(r"[0-9a-f.]+", word):
         for version in database.versions():
             forms = version.version, short(version.version)
-            if any(form.startswith(word) or form.endswith(word) for form in forms):
+            if any(word in form for form in forms):
                 found.append(version)
     if len(found) == 1:
         return found[0]

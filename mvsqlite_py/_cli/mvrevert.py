@@ -232,7 +232,7 @@ def _tell_changes(session: Session, rows: dict[str, RowCounts], objects: list[Sc
     for name, counts in rows.items():
         words = [("put back", counts.added), ("taken out", counts.removed), ("set back", counts.changed)]
         done = ", ".join(f"{plural(count, 'row')} {what}" for what, count in words if count)
-        session.tell(Text(f"  {name}: ") + f"{done}  " + counts_text(counts))
+        session.tell(Text.assemble(f"  {name}: {done}  ", counts_text(counts)))
 
 
 def _tell_untouched(session: Session, report: UndoReport) -> None:
@@ -258,7 +258,8 @@ def _tell_end(
     elif report.made is None or way_back is None:
         session.tell("Nothing to do.")
     else:
-        session.tell(Text("Done", "green") + f": version {short(report.made)}. To take this back:", way_back)
+        done = f": version {short(report.made)}. To take this back:"
+        session.tell(Text.assemble(("Done", "green"), done), way_back)
 
 
 def _report_json(
