@@ -8,10 +8,10 @@ from typing import Any
 
 import apsw
 import pytest
-from history import check_history
-from peers import peers, run_together
 
 import mvsqlite_py
+from history import check_history
+from peers import peers, run_together
 
 BUSY, BUSY_SNAPSHOT = apsw.SQLITE_BUSY, apsw.SQLITE_BUSY_SNAPSHOT
 
