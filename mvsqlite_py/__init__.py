@@ -6,6 +6,7 @@
 >>> mvsqlite_py.open_store().database("notes.db").revert(at="-5m")
 """
 
+from mvsqlite_py._apply import Untouched
 from mvsqlite_py._connections import connect, uri
 from mvsqlite_py._database import Database, Snapshot, Usage, Verification, Version
 from mvsqlite_py._errors import (
@@ -29,7 +30,9 @@ from mvsqlite_py._errors import (
     UndoError,
     VersionNotFoundError,
 )
+from mvsqlite_py._rows import Diff, RowChange, RowCounts, SchemaChange
 from mvsqlite_py._store import DatabaseInfo, Store, default_url, open_store
+from mvsqlite_py._undo import UndoReport
 from mvsqlite_py._vfs import VFS, VFSFile
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "DatabaseExistsError",
     "DatabaseInfo",
     "DatabaseNotFoundError",
+    "Diff",
     "EngineError",
     "Error",
     "FormatError",
@@ -51,11 +55,16 @@ __all__ = [
     "NotADatabaseError",
     "OutOfMemoryError",
     "ReadOnlyError",
+    "RowChange",
+    "RowCounts",
+    "SchemaChange",
     "Snapshot",
     "Store",
     "StoreError",
     "StoreFullError",
     "UndoError",
+    "UndoReport",
+    "Untouched",
     "Usage",
     "VFSFile",
     "Verification",

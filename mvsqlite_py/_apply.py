@@ -6,7 +6,7 @@ named are touched; references are checked afterwards (:mod:`mvsqlite_py._referen
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apsw
@@ -43,7 +43,8 @@ class Outcome:
     untouched: list[Untouched] = field(default_factory=list)
 
     def did(self, table: str, kind: Kind) -> None:
-        self.tables[table] = self.tables.get(table, RowCounts()).plus(kind)
+        counts = self.tables.get(table, RowCounts())
+        self.tables[table] = replace(counts, **{kind: getattr(counts, kind) + 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Writer:
         self._name = f"main.{quoted(target.name)}"
         self._or_abort = "" if target.virtual else " OR ABORT"
         columns = {fold(name) for name in target.names}
-        self._with_rowid = bool(target.rowid) and fold(target.rowid or "") not in columns and not target.key
+        spatial = target.virtual and bool(target.key)
+        self._rowid_is_hidden = not spatial and fold(target.rowid or "") not in columns
 
     # ---- one row ------------------------------------------------------------------
 
@@ -156,28 +158,37 @@ class Writer:
         self._connection.execute(sql, (*(to[i] for i in places), *values))
 
     def _put_back(self, row: Row) -> str | None:
-        known_by_rowid_only = not self._pair.key and not self._target.virtual
-        null_key = bool(self._pair.key) and self._pair.key_of(row)[0] is None
-        if not known_by_rowid_only and not null_key and self.current(row) is not None:
-            return EXISTS
-        self.insert(self._pair.columns, row)
+        try:
+            self.insert(self._pair.columns, row)
+        except apsw.ConstraintError:
+            has_key = bool(self._pair.key) and self._pair.key_of(row)[0] is not None
+            if (has_key or self._target.virtual) and self.current(row) is not None:
+                return EXISTS
+            raise
         return None
+
+    def insert(self, columns: tuple[str, ...], row: Row) -> None:
+        """Inserts a row, with the rowid it had where that is free and not a column."""
+        rowid = self._target.rowid
+        names = [quoted(name) for name in columns]
+        if rowid is None or not self._rowid_is_hidden:
+            self._insert(names, row[1:])
+            return
+        try:
+            self._insert([quoted(rowid), *names], row)
+        except apsw.ConstraintError:
+            if self._target.virtual or self._rowid_is_free(row[0]):
+                raise
+            self._insert(names, row[1:])
+
+    def _insert(self, names: list[str], values: Row) -> None:
+        marks = ", ".join("?" * len(names))
+        sql = f"INSERT{self._or_abort} INTO {self._name} ({', '.join(names)}) VALUES ({marks})"
+        self._connection.execute(sql, values)
 
     def _rowid_is_free(self, rowid: int) -> bool:
         sql = f"SELECT 1 FROM {self._name} WHERE {quoted(self._target.rowid or '')} = ?"
         return self._connection.execute(sql, (rowid,)).fetchone() is None
-
-    def insert(self, columns: tuple[str, ...], row: Row) -> None:
-        """Inserts a row, with the rowid it had where that is free and not a column."""
-        names, values = [quoted(name) for name in columns], row[1:]
-        hidden_rowid = self._target.rowid and fold(self._target.rowid) not in map(fold, self._target.names)
-        if hidden_rowid and not (self._target.virtual and self._target.key):
-            assert self._target.rowid
-            if self._rowid_is_free(row[0]):
-                names, values = [quoted(self._target.rowid), *names], row
-        marks = ", ".join("?" * len(names))
-        sql = f"INSERT{self._or_abort} INTO {self._name} ({', '.join(names)}) VALUES ({marks})"
-        self._connection.execute(sql, values)
 
     # ---- rows that block each other -----------------------------------------------
 

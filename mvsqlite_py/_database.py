@@ -16,6 +16,7 @@ from mvsqlite_py._errors import BusyError
 if TYPE_CHECKING:
     import apsw
 
+    from mvsqlite_py._rows import Diff, RowChange
     from mvsqlite_py._store import Store
     from mvsqlite_py._undo import UndoReport
 
@@ -184,6 +185,21 @@ class Database:
             finally:
                 lib.mv_free(pages[0])
 
+    def diff(self, before: str | None, after: str) -> Diff:
+        """How many rows of which tables differ between two versions, and what of the schema.
+
+        before: None is the empty database before the first version.
+        """
+        from mvsqlite_py._rows import diff
+
+        return diff(self, before, after)
+
+    def row_changes(self, before: str | None, after: str, *, table: str | None = None) -> Iterator[RowChange]:
+        """The rows that differ between two versions, of one table or of all."""
+        from mvsqlite_py._rows import row_changes
+
+        return row_changes(self, before, after, table)
+
     def stat(self) -> Usage:
         """What the database takes in the store. Reads all its keys."""
         usage = ffi.new("mv_usage *")
@@ -241,14 +257,35 @@ class Database:
                 raise error
             time.sleep(0.01)
 
-    def undo(self, version: str, *, timeout: float = 5.0) -> UndoReport:
+    def revert_table(
+        self,
+        table: str,
+        *,
+        at: Moment | None = None,
+        version: str | None = None,
+        message: str | None = None,
+        timeout: float = 5.0,
+        dry_run: bool = False,
+    ) -> UndoReport:
+        """Sets one table to a past state, as a commit of its own; all others stay as they are.
+
+        dry_run: only tell what would be done. Raises UndoError if that is not possible, e.g.
+        because the table was altered since; then nothing is done.
+        """
+        from mvsqlite_py._undo import revert_table
+
+        target = self.find(at=at, version=version)
+        return revert_table(self, table, target, message=message, timeout=timeout, dry_run=dry_run)
+
+    def undo(self, version: str, *, timeout: float = 5.0, dry_run: bool = False) -> UndoReport:
         """Takes back what one commit did, row by row, and keeps later work.
 
-        Rows that were changed since are left alone and reported.
+        Rows that were changed since are left alone and reported. dry_run: only tell what would
+        be done. Raises UndoError for what cannot be taken back; then nothing is done.
         """
-        from mvsqlite_py._undo import undo
+        from mvsqlite_py._undo import plan_undo, undo
 
-        return undo(self, version, timeout=timeout)
+        return (plan_undo if dry_run else undo)(self, version, timeout=timeout)
 
     def connect(self, **options: Any) -> apsw.Connection:
         """A connection to this database; see :func:`mvsqlite_py.connect`."""

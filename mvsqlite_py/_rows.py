@@ -37,13 +37,6 @@ class RowCounts:
     def __bool__(self) -> bool:
         return bool(self.added or self.removed or self.changed)
 
-    def plus(self, kind: Kind) -> "RowCounts":
-        return RowCounts(
-            self.added + (kind == "added"),
-            self.removed + (kind == "removed"),
-            self.changed + (kind == "changed"),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
@@ -66,6 +59,15 @@ class SchemaChange:
     before: str | None
     """The SQL that made it, before; None if it was created."""
     after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """How two versions differ."""
+
+    rows: dict[str, RowCounts]
+    """By table; tables without a row that differs are left out."""
+    schema: list[SchemaChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +358,13 @@ def compare(database: Database, before: str | None, after: str | None) -> Iterat
         connection.close()
 
 
-def counts(database: Database, before: str | None, after: str | None) -> dict[str, RowCounts]:
-    """How many rows differ between two versions, by table."""
+def diff(database: Database, before: str | None, after: str) -> Diff:
+    """How two versions differ; see :meth:`Database.diff`."""
     with compare(database, before, after) as comparison:
-        return comparison.counts()
+        return Diff(comparison.counts(), comparison.schema_changes())
+
+
+def row_changes(database: Database, before: str | None, after: str, table: str | None) -> Iterator[RowChange]:
+    """The rows that differ; see :meth:`Database.row_changes`."""
+    with compare(database, before, after) as comparison:
+        yield from comparison.row_changes(table)

@@ -258,6 +258,14 @@ def rows_json(rows: dict[str, RowCounts]) -> dict[str, dict[str, int]]:
 
 
 @contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Tells on stderr, if that is a terminal, that something is going on."""
+    out = console(stderr=True)
+    with out.status(what) if out.is_terminal else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr if that is a terminal; yields what to call with (done, of)."""
     if not (sys.stderr is not None and sys.stderr.isatty()):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 from typing import Any
 
+import apsw
 import click
 from rich.text import Text
 
@@ -25,7 +26,6 @@ from mvsqlite_py._cli._common import (
 )
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._database import Database, Version
-from mvsqlite_py._errors import Error
 from mvsqlite_py._rows import Comparison, RowChange, RowCounts, SchemaChange, compare
 
 STATEMENT_CHARACTERS = 120
@@ -90,14 +90,10 @@ What = tuple[dict[str, RowCounts], list[SchemaChange]]
 def _what(database: Database, version: Version) -> What | None:
     """What a version did; None if that cannot be told."""
     try:
-        with compare(database, version.previous, version.version) as comparison:
-            return comparison.counts(), comparison.schema_changes()
-    except Error:
-        raise
-    except Exception:
-        if version.size:
-            return None  # e.g. a virtual table whose module is not at hand
-        raise
+        found = database.diff(version.previous, version.version)
+    except apsw.SQLError:
+        return None  # e.g. a collation or a virtual table that only the application has
+    return found.rows, found.schema
 
 
 def _entry_json(version: Version, what: What | None) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """``mvrevert``: what changed, and how to take it back."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -17,12 +19,13 @@ from mvsqlite_py._cli._common import (
     plural,
     print_json,
     rows_json,
+    working,
 )
 from mvsqlite_py._cli._history import LIMIT, log_command, show_difference, show_version, value_text
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._database import Database, Version
-from mvsqlite_py._rows import RowCounts, SchemaChange, compare
-from mvsqlite_py._undo import UndoReport, plan_undo, revert_table, undo
+from mvsqlite_py._rows import RowCounts, SchemaChange
+from mvsqlite_py._undo import UndoReport
 
 UNTOUCHED_SHOWN = 20
 
@@ -139,8 +142,9 @@ def _database_to(
 ) -> None:
     newest = database.newest
     assert newest
-    with compare(database, newest.version, target.version) as comparison:
-        rows, schema = comparison.counts(), comparison.schema_changes()
+    with working("looking what would be done"):
+        difference = database.diff(newest.version, target.version)
+    rows, schema = difference.rows, difference.schema
     later = sum(1 for _ in database.versions(after=target.version))
     report = UndoReport(target.version, rows, [], schema, None)
     if not session.json:
@@ -167,20 +171,12 @@ def _table_to(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    plan = revert_table(database, only, target.version, dry_run=True)
-    if not session.json:
-        session.tell(
-            f'This sets the table "{only}" of "{database.name}" to version {short(target.version)} '
-            f"of {local_time(target.time)}; other tables stay as they are:"
-        )
-    _go(
-        session,
-        database,
-        plan,
-        yes,
-        dry_run,
-        lambda: revert_table(database, only, target.version, message=message),
+    headline = (
+        f'This sets the table "{only}" of "{database.name}" to version {short(target.version)} '
+        f"of {local_time(target.time)}; other tables stay as they are:"
     )
+    act = partial(database.revert_table, only, version=target.version, message=message)
+    _go(session, database, headline, act, yes, dry_run)
 
 
 @mvrevert.command("undo", epilog=example("mvrevert undo notes.db 1f --dry-run", "mvrevert undo notes.db 1f"))
@@ -195,35 +191,44 @@ def undo_(session: Session, name: str, version: str, yes: bool, dry_run: bool) -
     """
     database = session.store.database(name)
     target = resolve(database, version)
-    plan = plan_undo(database, target.version)
-    if not session.json:
-        session.tell(
-            f'This takes back version {short(target.version)} of "{database.name}", '
-            f"made {local_time(target.time)}, and keeps all later work:"
-        )
-    _go(session, database, plan, yes, dry_run, lambda: undo(database, target.version))
+    headline = (
+        f'This takes back version {short(target.version)} of "{database.name}", '
+        f"made {local_time(target.time)}, and keeps all later work:"
+    )
+    _go(session, database, headline, partial(database.undo, target.version), yes, dry_run)
 
 
-def _go(session: Session, database: Database, plan: UndoReport, yes: bool, dry_run: bool, act: Any) -> None:
-    """Tells the plan, asks, acts, and tells the way back."""
-    if not session.json:
-        _tell_changes(session, plan.tables, plan.objects)
-        _tell_untouched(session, plan)
-    if dry_run or plan.nothing:
-        _tell_end(session, database, plan, dry_run, None)
-        return
-    confirm(session, "Go ahead?", yes)
-    done: UndoReport = act()
-    if not session.json and (done.tables, done.untouched) != (plan.tables, plan.untouched):
-        session.tell("Others changed the database meanwhile; this is what was done:")
-        _tell_changes(session, done.tables, done.objects)
-        _tell_untouched(session, done)
-    undone = short(done.made) if done.made else None
-    way_back = session.command("mvrevert", "undo", database.name, undone) if undone else None
+def _go(
+    session: Session, database: Database, act: Callable[..., UndoReport], yes: bool, dry_run: bool
+) -> None:
+    """Tells what would be done, asks, acts, and tells the way back; with --yes it acts at once."""
+    plan = None
+    if not yes or dry_run:
+        with working("looking what would be done"):
+            plan = act(dry_run=True)
+        _tell_report(session, headline, plan)
+        if dry_run or plan.nothing:
+            _tell_end(session, database, plan, dry_run, None)
+            return
+        confirm(session, "Go ahead?", yes)
+    with working("taking back"):
+        done = act()
+    if plan is None:
+        _tell_report(session, headline, done)
+    elif (done.tables, done.untouched) != (plan.tables, plan.untouched):
+        _tell_report(session, "Others changed the database meanwhile; this is what was done:", done)
+    way_back = session.command("mvrevert", "undo", database.name, short(done.made)) if done.made else None
     _tell_end(session, database, done, False, way_back)
 
 
 # ---- telling ---------------------------------------------------------------------------
+
+
+def _tell_report(session: Session, headline: str, report: UndoReport) -> None:
+    if not session.json:
+        session.tell(headline)
+        _tell_changes(session, report.tables, report.objects)
+        _tell_untouched(session, report)
 
 
 def _tell_changes(session: Session, rows: dict[str, RowCounts], objects: list[SchemaChange]) -> None:

@@ -32,7 +32,7 @@ def commit(connection: apsw.Connection, sql: str, *bindings: Any) -> None:
 def last_counts(database: mvsqlite_py.Database) -> dict[str, RowCounts]:
     newest = database.newest
     assert newest
-    return _rows.counts(database, newest.previous, newest.version)
+    return database.diff(newest.previous, newest.version).rows
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ import apsw
 import pytest
 
 import mvsqlite_py
-from mvsqlite_py import UndoError
+from mvsqlite_py import RowCounts, UndoError
 from mvsqlite_py._apply import CHANGED, CONSTRAINT, DELETED, EXISTS
-from mvsqlite_py._rows import RowCounts, counts
 from mvsqlite_py._undo import plan_undo, revert_table, undo
 
 
@@ -50,7 +49,7 @@ def notes(bench: Bench) -> Bench:
     return bench
 
 
-def reasons(report: mvsqlite_py._undo.UndoReport) -> list[tuple[str, dict[str, Any], str]]:
+def reasons(report: mvsqlite_py.UndoReport) -> list[tuple[str, dict[str, Any], str]]:
     return [(one.table, one.key, one.reason) for one in report.untouched]
 
 
@@ -66,7 +65,7 @@ def test_deleted_rows_come_back_and_later_work_stays(notes: Bench) -> None:
     newest = notes.database.newest
     assert newest
     assert (newest.version, newest.message) == (report.made, f"undo of {bad}")
-    assert counts(notes.database, newest.previous, newest.version) == report.tables
+    assert notes.database.diff(newest.previous, newest.version).rows == report.tables
 
 
 def test_rows_that_moved_on_are_left_alone_and_reported(notes: Bench) -> None:
@@ -497,3 +496,14 @@ def test_rows_lost_in_real_databases_come_back(store: mvsqlite_py.Store, real_da
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         connection.close()
     assert tried > 20
+
+
+def test_the_library_offers_all_of_it(notes: Bench) -> None:
+    then = notes.connection.pragma("mv_version")
+    bad = notes.commit("DELETE FROM notes WHERE id = 1")
+    assert [change.key for change in notes.database.row_changes(then, bad, table="notes")] == [{"id": 1}]
+    assert notes.database.undo(bad, dry_run=True).made is None
+    assert notes.database.undo(bad).tables == {"notes": RowCounts(added=1)}
+    notes.commit("DELETE FROM notes")
+    assert notes.database.revert_table("notes", version=then, dry_run=True).made is None
+    assert notes.database.revert_table("notes", version=then).tables == {"notes": RowCounts(added=4)}
