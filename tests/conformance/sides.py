@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import apsw
-from differences import difference_of
 
 import mvsqlite_py
+from differences import difference_of
 from mvsqlite_py import dbapi
 
 PLACE = re.compile(r"\{(db|file):([\w.-]+)\}")

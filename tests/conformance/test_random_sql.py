@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+import mvsqlite_py
 from random_sql import Generator
 from sides import Session, Side, compare, ours, stock
 from test_sql_equality import check_history
-
-import mvsqlite_py
 
 STEPS = 250
 SEEDS = 12

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from corpus.scenarios import SCENARIOS
-from differences import DIFFERENCES, Difference
-from sides import Side, compare, ours, statements, stock
 
 import mvsqlite_py
+from corpus.scenarios import SCENARIOS
+from differences import DIFFERENCES, Difference
 from mvsqlite_py import dbapi
+from sides import Side, compare, ours, statements, stock
 
 SCRIPTS = sorted((Path(__file__).parent / "corpus").glob("*.sql"))
 VERSIONS_CHECKED = 12

@@ -154,7 +154,8 @@ def check_rows(url: str, ledger: Ledger) -> None:
         for schema in ("main", "other"):
             half = connection.execute(
                 f"SELECT d.worker, d.tx, d.parts, count(i.part) FROM {schema}.done d "
-                f"LEFT JOIN {schema}.item i ON i.worker = d.worker AND i.tx = d.tx GROUP BY 1, 2 HAVING count(i.part) <> d.parts"
+                f"LEFT JOIN {schema}.item i ON i.worker = d.worker AND i.tx = d.tx "
+                "GROUP BY 1, 2 HAVING count(i.part) <> d.parts"
             ).fetchall()
             assert half == [], f"half a transaction in {schema}"
             lone = connection.execute(
