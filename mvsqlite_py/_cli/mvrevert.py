@@ -199,7 +199,12 @@ def undo_(session: Session, name: str, version: str, yes: bool, dry_run: bool) -
 
 
 def _go(
-    session: Session, database: Database, act: Callable[..., UndoReport], yes: bool, dry_run: bool
+    session: Session,
+    database: Database,
+    headline: str,
+    act: Callable[..., UndoReport],
+    yes: bool,
+    dry_run: bool,
 ) -> None:
     """Tells what would be done, asks, acts, and tells the way back; with --yes it acts at once."""
     plan = None
