@@ -12,10 +12,10 @@ TORTURE = Path(__file__).with_name("torture.py")
 SHORT_SECONDS = 12
 
 
-def torture(mode: str, directory: Path, seconds: int) -> dict[str, int]:
+def torture(mode: str, url: str, directory: Path, seconds: int) -> dict[str, int]:
     """What was done; what was wrong fails the test, with the seed that led there."""
     seed = str(random.randrange(1 << 30))
-    arguments = [sys.executable, str(TORTURE), mode, str(directory), str(seconds), seed]
+    arguments = [sys.executable, str(TORTURE), mode, url, str(directory), str(seconds), seed]
     answer = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, f"seed {seed}: {answer.stderr}"
     tally: dict[str, int] = json.loads(answer.stdout)
@@ -26,8 +26,7 @@ def torture(mode: str, directory: Path, seconds: int) -> dict[str, int]:
 @pytest.mark.soak
 def test_writers_killed_at_random_moments(store_url: str, tmp_path: Path, soak_seconds: int) -> None:
     """Several at a time, on one database and on several, in commits small, large and over two."""
-    assert store_url
-    tally = torture("random", tmp_path / "random", soak_seconds or SHORT_SECONDS)
+    tally = torture("random", store_url, tmp_path / "random", soak_seconds or SHORT_SECONDS)
     assert tally["kills"] >= 10
     assert tally["commits acknowledged"] >= 10
 
@@ -37,6 +36,5 @@ def test_writers_killed_at_every_call_to_the_engine(
     store_url: str, tmp_path: Path, soak_seconds: int
 ) -> None:
     """A small commit, a large one, one over two databases, a revert, a VACUUM, a rollback."""
-    assert store_url
-    tally = torture("steps", tmp_path / "steps", soak_seconds)
+    tally = torture("steps", store_url, tmp_path / "steps", soak_seconds)
     assert tally["kills"] >= 100
