@@ -260,6 +260,9 @@ def take_back(connection: apsw.Connection, steps: list[Step], exclusions: Exclus
             raise UndoError(f'the rows of "{step.pair.name}" cannot be written from here: {error}') from error
     for step, writer, changes in blocked:
         left = _retry(step, writer, changes, outcome)
+        again = [change for change, why in left if why == EXISTS]
+        outcome.untouched += [untouched(step.pair, change, EXISTS) for change in again]
+        left = [(change, why) for change, why in left if why != EXISTS]
         for change, why in _exchange(connection, step, writer, left, outcome):
             outcome.untouched.append(untouched(step.pair, change, CONSTRAINT, why))
     return outcome
@@ -281,18 +284,24 @@ def _first_pass(
         if why := excluded(change):
             outcome.untouched.append(untouched(step.pair, change, CONSTRAINT, why))
             continue
-        try:
-            _note(step, change, writer.take_back(change), outcome)
-        except apsw.ConstraintError as error:
-            blocked.append((change, str(error)))
+        if why := _try(step, writer, change, outcome):
+            blocked.append((change, why))
     return blocked
 
 
-def _note(step: Step, change: Change, reason: str | None, outcome: Outcome) -> None:
+def _try(step: Step, writer: Writer, change: Change, outcome: Outcome) -> str | None:
+    """Takes one change back, or notes that it cannot be; returns what stopped it if that may go away."""
+    try:
+        reason = writer.take_back(change)
+    except apsw.ConstraintError as error:
+        return str(error)
+    if reason == EXISTS:
+        return EXISTS
     if reason:
         outcome.untouched.append(untouched(step.pair, change, reason))
     else:
         outcome.did(step.pair.name, INVERSE[change.kind])
+    return None
 
 
 def _retry(
@@ -302,10 +311,8 @@ def _retry(
     while blocked:
         left = []
         for change, _ in blocked:
-            try:
-                _note(step, change, writer.take_back(change), outcome)
-            except apsw.ConstraintError as error:
-                left.append((change, str(error)))
+            if why := _try(step, writer, change, outcome):
+                left.append((change, why))
         if len(left) == len(blocked):
             return left
         blocked = left

@@ -24,6 +24,8 @@ Row = tuple[Any, ...]
 
 Kind = Literal["added", "removed", "changed"]
 BEFORE, AFTER = "mv_before", "mv_after"
+COLLATIONS: dict[str, Callable[[str], str]] = {"NOCASE": fold, "RTRIM": lambda text: text.rstrip(" ")}
+"""How SQLite's own collations other than BINARY make keys equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,14 @@ class Pair:
         """What a row is known by: its primary key, or its rowid where that has a NULL."""
         values = tuple(row[1 + self.columns.index(name)] for name in self.key)
         return values if values and None not in values else (None, row[0])
+
+    def match_of(self, row: Row) -> Row:
+        """The same for equal keys: as their collations say, where SQLite brings those."""
+        key = self.key_of(row)
+        if key[0] is None or not set(self.table.collations) & COLLATIONS.keys():
+            return key
+        folded = zip(key, self.table.collations, strict=True)
+        return tuple(COLLATIONS.get(c, str)(v) if isinstance(v, str) else v for v, c in folded)
 
     def told_key(self, row: Row) -> dict[str, Any]:
         """The key as told to people."""
@@ -281,7 +291,7 @@ class Comparison:
         if pair.by_rowid and pair.table.rowid:
             yield from merge_by_rowid(before, after)
         else:
-            yield from match_by_key(before, after, pair.key_of)
+            yield from match_by_key(before, after, pair.match_of)
 
     def counts(self) -> dict[str, RowCounts]:
         """How many rows differ, by table; tables without any are left out."""

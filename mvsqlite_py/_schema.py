@@ -38,6 +38,8 @@ class Table:
     """Those that hold data: neither generated nor hidden."""
     key: tuple[str, ...]
     """Of the primary key; empty without one."""
+    collations: tuple[str, ...]
+    """Of the primary key's columns."""
     rowid: str | None
     """A name under which the rowid can be read; None if there is none."""
     rowid_is_key: bool
@@ -135,8 +137,11 @@ def _columns(
 def _ordinary(connection: apsw.Connection, schema: str, entry: Object, without_rowid: bool) -> Table:
     columns, key, names = _columns(connection, schema, entry.name)
     indexes = connection.execute(f"PRAGMA {quoted(schema)}.index_list({quoted(entry.name)})").fetchall()
+    of_key = next((index[1] for index in indexes if index[3] == "pk"), None)
     # An INTEGER PRIMARY KEY is the rowid itself and needs no index.
-    alias = len(key) == 1 and not without_rowid and not any(index[3] == "pk" for index in indexes)
+    alias = len(key) == 1 and not without_rowid and of_key is None
+    sql = f"SELECT name, coll FROM pragma_index_xinfo(?, {quoted(schema)}) WHERE key"
+    collations: dict[Any, Any] = dict(connection.execute(sql, (of_key,))) if of_key else {}
     free = key[0] if alias else next((name for name in ROWID_NAMES if name not in names), None)
     return Table(
         name=entry.name,
@@ -144,6 +149,7 @@ def _ordinary(connection: apsw.Connection, schema: str, entry: Object, without_r
         virtual=False,
         columns=columns,
         key=key,
+        collations=tuple(collations.get(name, "BINARY").upper() for name in key),
         rowid=None if without_rowid else free,
         rowid_is_key=alias or not key,
         content=Content.OWN,
@@ -167,6 +173,7 @@ def _virtual(connection: apsw.Connection, schema: str, entry: Object, shadows: d
         virtual=True,
         columns=columns,
         key=(columns[0].name,) if spatial and columns else (),
+        collations=("BINARY",) if spatial and columns else (),
         rowid=next((name for name in ROWID_NAMES if name not in names), None) if columns else None,
         rowid_is_key=True,
         content=content,

@@ -105,6 +105,15 @@ def test_a_row_replaced_under_its_key_is_a_change(sql: Sql) -> None:
     assert sql("INSERT OR REPLACE INTO a VALUES ('one', 3)") == {"a": RowCounts(changed=1)}
 
 
+@pytest.mark.parametrize("more", ["", " WITHOUT ROWID"])
+def test_a_key_written_differently_is_the_same_key(sql: Sql, more: str) -> None:
+    """Where the key's collation says so."""
+    sql(f"CREATE TABLE a(k TEXT COLLATE NOCASE, l TEXT COLLATE RTRIM, PRIMARY KEY(l, k)){more}")
+    sql("INSERT INTO a VALUES ('One', 'x')")
+    assert sql("UPDATE a SET k = 'oNE', l = 'x '") == {"a": RowCounts(changed=1)}
+    assert sql("UPDATE a SET l = ' x'") == {"a": RowCounts(added=1, removed=1)}
+
+
 def test_columns_that_take_the_names_of_the_rowid(sql: Sql) -> None:
     sql("CREATE TABLE a(rowid, x)")
     sql("INSERT INTO a VALUES (7, 1), (7, 2)")

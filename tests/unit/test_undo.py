@@ -79,9 +79,9 @@ def test_rows_that_moved_on_are_left_alone_and_reported(notes: Bench) -> None:
     assert reasons(report) == [
         ("notes", {"id": 1}, CHANGED),
         ("notes", {"id": 2}, DELETED),
-        ("notes", {"id": 3}, EXISTS),
         ("notes", {"id": 5}, CHANGED),
         ("notes", {"id": 6}, DELETED),
+        ("notes", {"id": 3}, EXISTS),
     ]
     assert report.made is None
     assert report.nothing
