@@ -50,7 +50,7 @@ class PageState:
             self.page_count: int = snapshot.pages
             self._room: int = snapshot.page_size
             self._buffer = ffi.new("uint8_t[]", self._room)
-            self._first = self.read(1)
+            self._first = self.read(1) if self.page_count else bytes(HEADER_OF_FILE)
             self._usable = self._room - self._first[20]
         except BaseException:
             self.close()
