@@ -59,7 +59,10 @@ static void describe_program(char *out, size_t room)
     int interpreted = 0;
     for (size_t i = 0; i < sizeof interpreters / sizeof *interpreters; i++)
         interpreted |= strncmp(program, interpreters[i], strlen(interpreters[i])) == 0;
-    if (interpreted && script < line + n && *script && *script != '-')
+    int scripted = interpreted && script < line + n && *script && *script != '-';
+    if (scripted && !strchr(base_name(script), '.')) /* a command that happens to be a script */
+        snprintf(out, room, "%.60s", base_name(script));
+    else if (scripted)
         snprintf(out, room, "%.24s %.36s", program, base_name(script));
     else
         snprintf(out, room, "%.60s", *program ? program : "?");
