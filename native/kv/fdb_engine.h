@@ -19,6 +19,12 @@ typedef struct fdb_engine {
 
 extern const kv_ops kvi_fdb_ops;
 
+/* Reads "[/cluster/file][?prefix=TEXT][&wait_ms=N]" into prefix, wait_ms and `cluster`. MV_URL. */
+int kvi_fdb_parse(const char *rest, fdb_engine *engine, char *cluster, size_t room);
+
+/* fdb_describe.c: the operation behind kv_describe. */
+int kvi_fdb_describe(kv_engine *engine, mvi_buf *json);
+
 /* Turns the client's error into an mv_code with a message. */
 int kvi_fdb_error(fdb_engine *engine, fdb_error_t error, const char *doing);
 

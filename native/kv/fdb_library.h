@@ -28,6 +28,7 @@ typedef struct kvi_fdb_pair {
 #define KVI_FDB_FUNCTIONS(X)                                                                                      \
     X(fdb_error_t, fdb_select_api_version_impl, (int runtime, int header))                                        \
     X(const char *, fdb_get_error, (fdb_error_t))                                                                 \
+    X(const char *, fdb_get_client_version, (void))                                                               \
     X(fdb_error_t, fdb_setup_network, (void))                                                                     \
     X(fdb_error_t, fdb_run_network, (void))                                                                       \
     X(fdb_error_t, fdb_stop_network, (void))                                                                      \

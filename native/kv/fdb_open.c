@@ -8,7 +8,7 @@
 #define DEFAULT_WAIT_MS 10000
 
 /* "[/path/fdb.cluster][?prefix=TEXT][&wait_ms=N]" */
-static int parse(const char *rest, fdb_engine *e, char *cluster, size_t room)
+int kvi_fdb_parse(const char *rest, fdb_engine *e, char *cluster, size_t room)
 {
     const char *query = strchr(rest, '?');
     size_t n = query ? (size_t)(query - rest) : strlen(rest);
@@ -69,7 +69,7 @@ int kv_fdb_open(const char *rest, kv_engine **out)
         return mv_fail(MV_NOMEM, "out of memory opening a cluster");
     e->base.ops = &kvi_fdb_ops;
     e->owner = getpid();
-    int rc = parse(rest, e, cluster, sizeof cluster);
+    int rc = kvi_fdb_parse(rest, e, cluster, sizeof cluster);
     if (!rc && *cluster && access(cluster, R_OK) != 0)
         rc = mv_fail(MV_URL, "cannot read cluster file %s", cluster);
     if (!rc)

@@ -107,18 +107,23 @@ void kvi_gate_close(kvi_gate *g)
     free(g);
 }
 
-int kvi_gate_enter(kvi_gate *g, unsigned wait_ms)
+static int take(kvi_gate *g, unsigned wait_ms)
 {
     struct timespec until;
     int rc = pthread_mutex_trylock(&g->shared->mutex);
-    if (rc == EBUSY) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += wait_ms / 1000;
-        until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        rc = pthread_mutex_timedlock(&g->shared->mutex, &until);
-    }
+    if (rc != EBUSY)
+        return rc;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_timedlock(&g->shared->mutex, &until);
+}
+
+int kvi_gate_enter(kvi_gate *g, unsigned wait_ms)
+{
+    int rc = take(g, wait_ms);
     if (rc == EOWNERDEAD) /* it died at work; LMDB's transaction died with it */
         rc = pthread_mutex_consistent(&g->shared->mutex);
     if (rc == ETIMEDOUT)
@@ -133,4 +138,17 @@ int kvi_gate_enter(kvi_gate *g, unsigned wait_ms)
 void kvi_gate_leave(kvi_gate *g)
 {
     pthread_mutex_unlock(&g->shared->mutex);
+}
+
+long kvi_gate_holder(kvi_gate *g, unsigned wait_ms, long *died)
+{
+    long owner = (long)g->shared->owner;
+    int rc = take(g, wait_ms);
+    *died = rc == EOWNERDEAD ? owner : 0;
+    if (rc == EOWNERDEAD)
+        rc = pthread_mutex_consistent(&g->shared->mutex);
+    if (rc)
+        return (long)g->shared->owner;
+    pthread_mutex_unlock(&g->shared->mutex);
+    return 0;
 }

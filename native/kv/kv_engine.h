@@ -22,6 +22,7 @@ typedef struct kv_ops {
     int (*clear_range)(kv_txn *, mv_slice, mv_slice);
     int (*add_read_conflict)(kv_txn *, mv_slice, mv_slice);
     int (*watch)(kv_engine *, mv_slice, mv_slice, unsigned);
+    int (*describe)(kv_engine *, mvi_buf *);
 } kv_ops;
 
 /* Every engine, transaction and cursor begins with its operations. */
@@ -40,5 +41,10 @@ struct kv_cursor {
 int kv_lmdb_open(const char *rest, kv_engine **engine);
 int kv_fault_open(const char *rest, kv_engine **engine);
 int kv_fdb_open(const char *rest, kv_engine **engine);
+
+/* The same for kv_examine. */
+int kv_lmdb_examine(const char *rest, mvi_buf *json, kv_engine **engine);
+int kv_fault_examine(const char *rest, mvi_buf *json, kv_engine **engine);
+int kv_fdb_examine(const char *rest, mvi_buf *json, kv_engine **engine);
 
 #endif

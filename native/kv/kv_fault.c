@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "../base/json.h"
 #include "kv_engine.h"
 
 typedef struct fault_engine {
@@ -244,6 +245,11 @@ static int fault_watch(kv_engine *e, mv_slice key, mv_slice known, unsigned time
     return kv_watch(((fault_engine *)e)->inner, key, known, timeout_ms);
 }
 
+static int fault_describe(kv_engine *e, mvi_buf *json)
+{
+    return kv_describe(((fault_engine *)e)->inner, json);
+}
+
 static const kv_ops fault_ops = {
     .close = fault_close,
     .read_begin = fault_read_begin,
@@ -262,23 +268,38 @@ static const kv_ops fault_ops = {
     .clear_range = fault_clear_range,
     .add_read_conflict = fault_add_read_conflict,
     .watch = fault_watch,
+    .describe = fault_describe,
 };
+
+/* Takes `inner` over. */
+static int wrap(kv_engine *inner_engine, kv_engine **out)
+{
+    fault_engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        kv_close(inner_engine);
+        return mv_fail(MV_NOMEM, "out of memory opening the fault engine");
+    }
+    e->inner = inner_engine;
+    e->base.ops = &fault_ops;
+    e->base.traits = *kv_get_traits(inner_engine);
+    *out = &e->base;
+    return MV_OK;
+}
 
 int kv_fault_open(const char *rest, kv_engine **out)
 {
+    kv_engine *inner_engine;
     int rc = step(MV_FAULT_OPEN);
-    if (rc)
-        return rc;
-    fault_engine *e = calloc(1, sizeof *e);
-    if (!e)
-        return mv_fail(MV_NOMEM, "out of memory opening the fault engine");
-    rc = kv_open(rest, &e->inner);
-    if (rc) {
-        free(e);
-        return rc;
-    }
-    e->base.ops = &fault_ops;
-    e->base.traits = *kv_get_traits(e->inner);
-    *out = &e->base;
-    return MV_OK;
+    if (!rc)
+        rc = kv_open(rest, &inner_engine);
+    return rc ? rc : wrap(inner_engine, out);
+}
+
+int kv_fault_examine(const char *rest, mvi_buf *json, kv_engine **out)
+{
+    kv_engine *inner_engine = NULL;
+    if (step(MV_FAULT_OPEN))
+        return mvi_json_add_failure(json, "database");
+    int rc = kv_examine(rest, json, &inner_engine);
+    return inner_engine ? wrap(inner_engine, out) : rc;
 }

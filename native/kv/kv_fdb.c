@@ -541,4 +541,5 @@ const kv_ops kvi_fdb_ops = {
     .clear_range = fdb_clear_range,
     .add_read_conflict = fdb_add_read_conflict,
     .watch = fdb_watch,
+    .describe = kvi_fdb_describe,
 };

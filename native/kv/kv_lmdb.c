@@ -5,6 +5,7 @@
  * are several, so that one can fail alone) and commits with one sync. Those who
  * come meanwhile form the next batch. Nobody is told "committed" before LMDB's
  * commit, which syncs data and then the meta page, has returned. */
+#include "../base/json.h"
 #include "lmdb_env.h"
 
 #include <time.h>
@@ -276,6 +277,8 @@ static int lmdb_transact(kv_engine *base, kv_fn fn, void *ctx, kv_stamp *stamp)
 {
     lmdb_engine *engine = (lmdb_engine *)base;
     int rc = forked(engine);
+    if (!rc && !engine->gate)
+        rc = mv_fail(MV_MISUSE, "store %s was opened to be looked at", engine->directory);
     if (rc)
         return rc;
     lmdb_job job = {.fn = fn, .ctx = ctx};
@@ -533,6 +536,7 @@ static const kv_ops lmdb_ops = {
     .clear_range = lmdb_clear_range,
     .add_read_conflict = lmdb_add_read_conflict,
     .watch = lmdb_watch,
+    .describe = kvi_lmdb_describe,
 };
 
 int kv_lmdb_open(const char *rest, kv_engine **out)
@@ -544,4 +548,15 @@ int kv_lmdb_open(const char *rest, kv_engine **out)
     engine->base.ops = &lmdb_ops;
     *out = &engine->base;
     return MV_OK;
+}
+
+int kv_lmdb_examine(const char *rest, mvi_buf *json, kv_engine **out)
+{
+    lmdb_engine *engine = NULL;
+    int rc = kvi_lmdb_env_look(rest, &engine);
+    if (rc)
+        return mvi_json_add_failure(json, rc == MV_URL ? "address" : rc == MV_PERM ? "permissions" : "database");
+    engine->base.ops = &lmdb_ops;
+    *out = &engine->base;
+    return kvi_lmdb_describe(*out, json);
 }
