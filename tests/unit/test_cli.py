@@ -96,7 +96,20 @@ def test_every_command_has_help_an_example_a_store_and_json(
 
 def test_the_commands_are_those_promised() -> None:
     assert sorted(mvsqlite.commands) == sorted(
-        ["create", "ls", "rm", "undelete", "rename", "import", "export", "shell", "log", "stat", "verify"]
+        [
+            "create",
+            "ls",
+            "rm",
+            "undelete",
+            "rename",
+            "import",
+            "export",
+            "shell",
+            "log",
+            "stat",
+            "verify",
+            "doctor",
+        ]
     )
     assert sorted(mvrevert.commands) == ["diff", "log", "show", "to", "undo"]
 
