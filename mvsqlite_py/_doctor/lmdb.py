@@ -348,8 +348,10 @@ def look_around(path: Path) -> tuple[list[Finding], bool]:
     files = [entry for name in FILES if (entry := Entry.of(real / name))]
     if directory is None:
         return [wrong("directory", f"{path} cannot be looked at", "check the address")], False
-    allowed = permission_findings(os.geteuid(), directory, files)
-    found = [file_system_finding(real, Path("/proc/mounts").read_text(errors="replace")), *allowed]
+    found = [file_system_finding(real, Path("/proc/mounts").read_text(errors="replace"))]
+    if found[0].level == "wrong":
+        return found, False
+    found += permission_findings(os.geteuid(), directory, files)
     st = os.statvfs(real)
     room = Room(st.f_bavail * st.f_frsize, st.f_blocks * st.f_frsize, st.f_favail if st.f_files else -1)
     found.append(room_finding(real, room, sum(entry.size for entry in files)))
