@@ -222,7 +222,7 @@ def knock_all(coordinators: list[Coordinator]) -> dict[str, str]:
 
 def protocol_version(protocol: str) -> str:
     """The release of a protocol number: 0fdb00b073000000 is 7.3."""
-    match = re.fullmatch(r"0?fdb00[a-f](\w)(\w)\w{7}", protocol.lower())
+    match = re.fullmatch(r"0?fdb00[a-f]\w(\w)(\w)\w{6}", protocol.lower())
     if not match:
         return "unknown"
     return f"{int(match[1], 16)}.{int(match[2], 16)}"
@@ -234,7 +234,7 @@ def coordinator_finding(
     """``knocked``: from knock_all; ``status``: the cluster's, None if it was not to be had."""
     told = status.get("client", {}).get("coordinators", {}) if status else {}
     by_address = {str(one.get("address")): one for one in told.get("coordinators", [])}
-    problems = []
+    problems, releases = [], set[str]()
     for one in map(str, coordinators):
         answer = by_address.get(one) or by_address.get(one.removesuffix(":tls")) or {}
         theirs = protocol_version(str(answer.get("protocol", "")))
@@ -243,6 +243,7 @@ def coordinator_finding(
         if knocked.get(one):
             problems.append(f"{one} {knocked[one]}")
         elif theirs != "unknown" and not version.startswith(f"{theirs}."):
+            releases.add(theirs)
             problems.append(
                 f"{one} runs release {theirs}, which a client of release {version} cannot talk to"
             )
@@ -256,6 +257,9 @@ def coordinator_finding(
         how = says if told else f"{says} to a connection"
         return fine("coordinators", how)
     what = f"{says}: {'; '.join(problems)}"
+    if releases:
+        way = f"use a client of release {', '.join(releases)}: set MVSQLITE_FDB_CLIENT to its libfdb_c.so"
+        return (wrong if reached <= total // 2 else warning)("coordinators", what, way)
     if reached <= total // 2:
         return wrong(
             "coordinators",

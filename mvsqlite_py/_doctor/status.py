@@ -53,7 +53,12 @@ def part(value: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def items(value: dict[str, Any], name: str) -> list[Any]:
     inner = value.get(name)
-    return inner if isinstance(inner, list) else []
+    return [one for one in inner if isinstance(one, dict)] if isinstance(inner, list) else []
+
+
+def number(value: dict[str, Any], name: str) -> float | None:
+    inner = value.get(name)
+    return inner if isinstance(inner, int | float) else None
 
 
 def processes(cluster: dict[str, Any]) -> list[dict[str, Any]]:
@@ -149,7 +154,8 @@ def version_findings(cluster: dict[str, Any], version: str) -> list[Finding]:
         )
     elif theirs:
         found.append(fine("versions", f"client {version}, servers {theirs[0]}"))
-    if strange := items(cluster, "incompatible_connections"):
+    strange = cluster.get("incompatible_connections")
+    if strange and isinstance(strange, list):
         found.append(
             warning(
                 "versions",
@@ -192,8 +198,8 @@ def process_findings(cluster: dict[str, Any]) -> list[Finding]:
 
 
 def room_findings(at: str, disk: dict[str, Any]) -> list[Finding]:
-    total, free = disk.get("total_bytes", 0), disk.get("free_bytes", 0)
-    if not total or free / total >= LITTLE_ROOM:
+    total, free = number(disk, "total_bytes"), number(disk, "free_bytes")
+    if not total or free is None or free / total >= LITTLE_ROOM:
         return []
     what = f"{at} has {bytes_text(int(free))} of {bytes_text(int(total))} left on its disk"
     remedy = (
@@ -211,17 +217,14 @@ def zones(cluster: dict[str, Any]) -> int:
 def redundancy_findings(cluster: dict[str, Any]) -> list[Finding]:
     mode = str(part(cluster, "configuration").get("redundancy_mode", "unknown"))
     count, needs = zones(cluster), COPIES.get(mode, 1)
-    tolerance = part(cluster, "fault_tolerance")
-    data = tolerance.get("max_zone_failures_without_losing_data")
-    up = tolerance.get("max_zone_failures_without_losing_availability")
-    coordinators = part(cluster, "configuration").get("coordinators_count", 0)
+    coordinators = part(cluster, "configuration").get("coordinators_count")
     found = []
     if count < needs:
         found.append(
             warning(
                 "redundancy",
                 f"{mode} redundancy keeps {needs} copies, and there {'is' if count == 1 else 'are'} "
-                f"{plural(count, 'machine')}: the copies are missing",
+                f"{plural(count, 'machine')}: copies are missing",
                 f'add machines, or `fdbcli --exec "configure {"double" if count == 2 else "single"}"`',
             )
         )
@@ -235,38 +238,37 @@ def redundancy_findings(cluster: dict[str, Any]) -> list[Finding]:
             )
         )
     elif mode == "single":
-        found.append(
-            fine(
-                "redundancy",
-                "single, on one machine: its disk is the only copy, so keep backups (`fdbbackup`)",
-            )
-        )
-    elif data is not None and data < 0:
-        found.append(
-            wrong("redundancy", "the last copies of some data are missing", "bring the lost machines back")
-        )
-    elif data == 0 or up == 0:
-        lose = "data" if data == 0 else "the database's availability"
-        found.append(
-            warning(
-                "redundancy",
-                f"{mode}, and the loss of one more machine loses {lose}",
-                'bring missing machines back; with three or more: `fdbcli --exec "coordinators auto"`',
-            )
-        )
+        text = "single, on one machine: its disk is the only copy, so keep backups (`fdbbackup`)"
+        found.append(fine("redundancy", text))
     else:
-        found.append(
-            fine("redundancy", f"{mode}: {data} machines may fail without loss of data, {up} without a stop")
-        )
+        found.append(tolerance_finding(mode, part(cluster, "fault_tolerance")))
     if count >= 3 and coordinators in (1, 2):
         found.append(
             warning(
                 "redundancy",
-                f"{plural(coordinators, 'coordinator')} for {count} machines: the database stops with it",
+                f"{plural(coordinators, 'coordinator')} for {count} machines: "
+                "the loss of one stops the database",
                 '`fdbcli --exec "coordinators auto"`',
             )
         )
     return found
+
+
+def tolerance_finding(mode: str, tolerance: dict[str, Any]) -> Finding:
+    data = number(tolerance, "max_zone_failures_without_losing_data")
+    up = number(tolerance, "max_zone_failures_without_losing_availability")
+    if data is None or up is None:
+        return fine("redundancy", mode)
+    if data < 0:
+        return wrong("redundancy", "the last copies of some data are missing", "bring the lost machines back")
+    if data == 0 or up <= 0:
+        return warning(
+            "redundancy",
+            f"{mode}, and the loss of one more machine loses {'data' if data == 0 else 'availability'}",
+            'bring missing machines back; with three or more: `fdbcli --exec "coordinators auto"`',
+        )
+    text = f"{mode}: {plural(int(data), 'machine')} may fail without loss of data, {int(up)} without a stop"
+    return fine("redundancy", text)
 
 
 # ---- data and settings ---------------------------------------------------------------------------
@@ -279,8 +281,8 @@ def data_findings(cluster: dict[str, Any]) -> list[Finding]:
     name = str(state.get("name", "unknown"))
     if state.get("healthy") is False:
         description = str(state.get("description") or name).rstrip(".")
-        left = state.get("min_replicas_remaining")
-        copies = f"; {plural(left, 'copy', 'copies')} of some of it left" if left is not None else ""
+        left = number(state, "min_replicas_remaining")
+        copies = f"; {plural(int(left), 'copy', 'copies')} of some of it left" if left is not None else ""
         bad = name == "missing_data" or left == 0
         remedy = (
             "bring the lost machines back"
@@ -289,10 +291,10 @@ def data_findings(cluster: dict[str, Any]) -> list[Finding]:
         )
         found.append((wrong if bad else warning)("data", f"{description} ({name}){copies}", remedy))
     elif state:
-        size = bytes_text(int(data.get("total_kv_size_bytes", 0)))
+        size = bytes_text(int(number(data, "total_kv_size_bytes") or 0))
         found.append(fine("data", f"{name.replace('_', ' ')}; {size} of keys and values"))
-    ratio = data.get("least_operating_space_ratio_storage_server")
-    if isinstance(ratio, int | float) and ratio < LITTLE_ROOM:
+    ratio = number(data, "least_operating_space_ratio_storage_server")
+    if ratio is not None and ratio < LITTLE_ROOM:
         found.append(
             (wrong if ratio < NO_ROOM else warning)(
                 "disk",
@@ -377,7 +379,7 @@ def speed_findings(cluster: dict[str, Any]) -> list[Finding]:
         )
     probe = part(cluster, "latency_probe")
     begin, read, commit = (
-        probe.get(name) for name in ("transaction_start_seconds", "read_seconds", "commit_seconds")
+        number(probe, name) for name in ("transaction_start_seconds", "read_seconds", "commit_seconds")
     )
     if begin is None or read is None or commit is None:
         return found
@@ -389,11 +391,11 @@ def speed_findings(cluster: dict[str, Any]) -> list[Finding]:
 
 
 def ms(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def clock_findings(client: dict[str, Any], cluster: dict[str, Any]) -> list[Finding]:
-    here, there = client.get("timestamp"), cluster.get("cluster_controller_timestamp")
+    here, there = number(client, "timestamp"), number(cluster, "cluster_controller_timestamp")
     if not here or not there or abs(here - there) <= CLOCK_SLACK_SECONDS:
         return []
     return [

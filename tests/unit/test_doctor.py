@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mvsqlite_py
+from as_user import NOBODY, in_child, needs_root
 from mvsqlite_py._cli.mvsqlite import mvsqlite
 from mvsqlite_py._doctor import Finding, describe, examine, lmdb, store
 from mvsqlite_py._doctor.finding import Process, parse_process
 
-NOBODY = 65534
 GET, COMMIT, KILL, STOP = 3, 6, -9, -19  # mv_fault_kind, and what the plan does
 
 
@@ -67,30 +66,6 @@ def only(found: list[Finding], level: str, about: str) -> Finding:
     """The one thing that is not well."""
     assert sick(found) == [(level, about)], found
     return next(one for one in found if one.level != "ok")
-
-
-def in_child(work: Callable[[], object], user: int = NOBODY) -> str:
-    """What the work says in a forked child, as another user."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(user)
-            os.setuid(user)
-            said = str(work())
-        except BaseException:
-            said = traceback.format_exc()
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0
-    return said
-
-
-needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
 # ---- the command ------------------------------------------------------------------------
@@ -147,6 +122,13 @@ def test_a_path_instead_of_an_address(url: str, tmp_path: Path) -> None:
 def test_options_of_the_address_that_cannot_be(url: str) -> None:
     bad = f"lmdb:{directory_of(url)}?map_bytes=few"
     assert "map_bytes" in only(examine(bad), "wrong", "address").what
+
+
+def test_names_of_any_kind(url: str) -> None:
+    name = 'say "hello" \\ naïve 漢字'
+    with mvsqlite_py.open_store(url) as opened:
+        opened.create(name)
+    assert [one["name"] for one in describe(url)["store"]["databases"]] == ["notes.db", name]
 
 
 # ---- directories that hold no store ---------------------------------------------------------
