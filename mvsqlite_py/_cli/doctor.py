@@ -23,7 +23,7 @@ from mvsqlite_py._store import default_url
 from mvsqlite_py._words import plural
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "wrong": ("✗", "bold red")}
-PLAIN_MARKS = {"ok": "ok", "warning": "!", "wrong": "X"}
+PLAIN_MARKS = {"ok": "+", "warning": "!", "wrong": "X"}
 """For terminals that cannot show the others."""
 
 
@@ -69,24 +69,20 @@ def tell(found: Sequence[Finding]) -> None:
     """One mark and sentence for each finding, the way out on the line below."""
     out = console()
     unicode = (out.encoding or "").lower().startswith("utf")
-    arrow = "→" if unicode else "->"
     for one in found:
         mark, style = MARKS[one.level]
+        shown = Text(mark if unicode else PLAIN_MARKS[one.level], style)
+        sentence = Text.assemble((one.about, "bold"), ": ", one.what)
         if out.width == PIPE_WIDTH:
-            click.echo(f"{mark if unicode else PLAIN_MARKS[one.level]} {one.about}: {one.what}")
-            if one.remedy:
-                click.echo(f"  {arrow} {one.remedy}")
-            continue
-        grid = Table.grid(padding=(0, 1))
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(
-            Text(mark if unicode else PLAIN_MARKS[one.level], style),
-            Text.assemble((one.about, "bold"), ": ", one.what),
-        )
-        if one.remedy:
-            grid.add_row("", Text(f"{arrow} {one.remedy}", "cyan"))
-        out.print(grid)
+            out.print(Text.assemble(shown, " ", sentence), soft_wrap=True)
+        else:
+            grid = Table.grid(padding=(0, 1))
+            grid.add_column(no_wrap=True)
+            grid.add_column(overflow="fold")
+            grid.add_row(shown, sentence)
+            out.print(grid)
+        if one.remedy:  # not cut into lines, for it may hold a command to be copied
+            out.print(Text(f"  {'→' if unicode else '->'} {one.remedy}", "cyan"), soft_wrap=True)
     out.print(Text(verdict(found), "bold"))
 
 

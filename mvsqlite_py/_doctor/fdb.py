@@ -204,11 +204,11 @@ def knock(coordinator: Coordinator) -> str:
         with socket.create_connection((coordinator.host.strip("[]"), coordinator.port), KNOCK_SECONDS):
             return ""
     except TimeoutError:
-        return "does not answer: the host is down, or a firewall is between"
+        return "does not answer (the host is down, or a firewall is between)"
     except socket.gaierror as error:
         return f"has a name that is not known here ({error.strerror})"
     except ConnectionRefusedError:
-        return "refuses connections: nothing listens there, is fdbserver running?"
+        return "refuses connections (nothing listens there)"
     except OSError as error:
         return f"cannot be reached: {error.strerror}"
 
@@ -248,11 +248,9 @@ def coordinator_finding(
                 f"{one} runs release {theirs}, which a client of release {version} cannot talk to"
             )
         elif answer:
-            problems.append(
-                f"{one} accepts connections and does not answer: is the process stopped, or no fdbserver?"
-            )
+            problems.append(f"{one} accepts connections and does not answer (stopped, or no fdbserver)")
     total, reached = len(coordinators), len(coordinators) - len(problems)
-    says = f"{reached} of {plural(total, 'coordinator')} {'answers' if reached == 1 else 'answer'}"
+    says = f"{reached} of {total} coordinators answer"
     if not problems:
         how = says if told else f"{says} to a connection"
         return fine("coordinators", how)
@@ -263,7 +261,7 @@ def coordinator_finding(
     if reached <= total // 2:
         return wrong(
             "coordinators",
-            f"{what}. Without more than half of them there is no database",
+            f"{what}; without more than half of them there is no database",
             "start fdbserver on those hosts (`systemctl start foundationdb`), open the way to their ports, "
             "or, if they have moved, copy the cluster file anew from a machine of the cluster",
         )

@@ -83,7 +83,11 @@ def available_finding(client: dict[str, Any], cluster: dict[str, Any]) -> Findin
         )
         return fine("database", text)
     if not part(client, "coordinators").get("quorum_reachable", True):
-        return wrong("database", "not available: too few coordinators answer", "see coordinators")
+        return wrong(
+            "database",
+            "not available: too few coordinators answer",
+            "bring back the coordinators (see there)",
+        )
     if name in RECOVERY:
         what, remedy = RECOVERY[name]
         return wrong("database", f"not available: {what}", remedy)

@@ -446,7 +446,7 @@ def test_a_client_library_that_is_missing(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 1, result.stderr
     assert f"MVSQLITE_FDB_CLIENT names {tmp_path / 'libfdb_c.so'}, which does not exist" in result.stdout
-    assert "0 of 1 coordinator answer: 127.0.0.1" in result.stdout
+    assert "0 of 1 coordinators answer: 127.0.0.1" in result.stdout
     assert "nothing listens there" in result.stdout
     assert result.stdout.count("✗") == 2
 
@@ -479,7 +479,7 @@ def test_a_real_cluster_that_is_well(url: str) -> None:
     assert {one["about"] for one in found if one["level"] == "wrong"} == set()
     assert "single" in what(found, "database")
     assert "memory" in what(found, "storage engine")
-    assert what(found, "coordinators") == "1 of 1 coordinator answers"
+    assert what(found, "coordinators") == "1 of 1 coordinators answer"
     assert "1 database of" in what(found, "databases")
     assert "begins in" in what(found, "speed")
     assert "libfdb_c" in what(found, "client library")
