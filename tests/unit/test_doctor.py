@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 import mvsqlite_py
 from as_user import NOBODY, in_child, needs_root
+from mvsqlite_py import _binding
 from mvsqlite_py._cli.mvsqlite import mvsqlite
 from mvsqlite_py._doctor import Finding, describe, examine, lmdb, store
 from mvsqlite_py._doctor.finding import Process, parse_process
@@ -122,6 +123,19 @@ def test_a_path_instead_of_an_address(url: str, tmp_path: Path) -> None:
 def test_options_of_the_address_that_cannot_be(url: str) -> None:
     bad = f"lmdb:{directory_of(url)}?map_bytes=few"
     assert "map_bytes" in only(examine(bad), "wrong", "address").what
+
+
+@pytest.mark.parametrize("wrapper", ["", "fault:"])
+def test_an_open_store_is_described_alike(url: str, wrapper: str) -> None:
+    pointer = _binding.ffi.new("char **")
+    with mvsqlite_py.open_store(wrapper + url) as opened:
+        _binding.check(_binding.lib.mv_store_describe(opened.pointer, pointer))
+    told = json.loads(_binding.text(pointer[0]))
+    _binding.lib.mv_free(pointer[0])
+    looked = describe(wrapper + url)
+    assert told["store"]["databases"] == looked["store"]["databases"]
+    assert told["lmdb"]["pages"] == looked["lmdb"]["pages"]
+    assert told["url"] == wrapper + url
 
 
 def test_names_of_any_kind(url: str) -> None:

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 import cluster
 import mvsqlite_py
 from as_user import in_child, needs_root
+from mvsqlite_py import _binding
 from mvsqlite_py._cli.mvsqlite import mvsqlite
 from mvsqlite_py._doctor import Finding, describe, examine, fdb, status
 
@@ -486,8 +487,6 @@ def test_a_real_cluster_that_is_well(url: str) -> None:
 
 
 def test_an_open_store_is_described_alike(url: str) -> None:
-    from mvsqlite_py import _binding
-
     pointer = _binding.ffi.new("char **")
     with mvsqlite_py.open_store(url) as store:
         _binding.check(_binding.lib.mv_store_describe(store.pointer, pointer))
