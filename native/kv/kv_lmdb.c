@@ -272,9 +272,10 @@ static void lead(lmdb_engine *engine)
     pthread_cond_broadcast(&engine->queue_moved);
 }
 
-static int lmdb_transact(kv_engine *base, kv_fn fn, void *ctx, kv_stamp *stamp)
+static int lmdb_transact(kv_engine *base, kv_txn *reader, kv_fn fn, void *ctx, kv_stamp *stamp)
 {
     lmdb_engine *engine = (lmdb_engine *)base;
+    kv_read_end(reader);
     int rc = forked(engine);
     if (rc)
         return rc;
