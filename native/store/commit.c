@@ -214,6 +214,7 @@ static void committed(mvi_part *part, const mv_stamp *stamp)
     mv_stamp before = part->made.stamp;
     if (!part->empty) {
         db->has_lease = 0; /* given back with the commit */
+        db->newer += mvi_stamp_cmp(&before, &db->snap.stamp) != 0; /* others committed elsewhere meanwhile */
         if (part->known) /* else the cache catches up at the next snapshot */
             refresh_cache(part, &before, stamp);
         part->made.stamp = *stamp;
