@@ -138,14 +138,18 @@ typedef struct chain {
     size_t n;
 } chain;
 
-static int collect_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, chain *c)
+static int open_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, kv_cursor **cursor)
 {
     mvi_key begin = mvi_key_after(mvi_key_history(ns, pgno, at)), end = mvi_key_after(mvi_key_head(ns, pgno));
     end.bytes[3] = 'v';
     if (mvi_stamp_is_zero(at))
         begin = mvi_key_history(ns, pgno, at);
-    kv_cursor *cursor;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor), alone = 0;
+    return kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, cursor);
+}
+
+static int collect_chain(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_stamp *at, chain *c)
+{
+    int rc = MV_OK, alone = 0;
     while (!rc && !alone) {
         mv_slice key, value;
         rc = kv_next(cursor, &key, &value);
@@ -169,7 +173,6 @@ static int collect_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp
         }
         alone = !rc && image->codec != MVI_DELTA;
     }
-    kv_cursor_close(cursor);
     return rc;
 }
 
@@ -210,12 +213,12 @@ static int decode_chain(const chain *c, uint32_t pgno, const mvi_image *head, ui
     return rc;
 }
 
-static int load_history(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
+static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
                         uint32_t room, uint8_t *page, mvi_origin *origin)
 {
     chain *c = calloc(1, sizeof *c);
     uint8_t *other = malloc(MVI_PAGE_MAX);
-    int rc = c && other ? collect_chain(txn, ns, pgno, at, c) : mv_fail(MV_NOMEM, "out of memory reading history");
+    int rc = c && other ? collect_chain(txn, cursor, pgno, at, c) : mv_fail(MV_NOMEM, "out of memory reading history");
     if (rc == MV_NOTFOUND)
         rc = MV_OK;
     if (!rc && c->n > 0 && mvi_stamp_cmp(&c->images[0].stamp, at) <= 0) {
@@ -229,8 +232,9 @@ static int load_history(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp 
     return rc;
 }
 
-int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending, uint32_t room,
-             uint8_t *page, mvi_origin *origin)
+/* `history`: the page's history after `at`, if it was asked for already; closed here. */
+static int load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                kv_cursor *history, uint32_t room, uint8_t *page, mvi_origin *origin)
 {
     mvi_buf scratch = {0};
     mvi_image image;
@@ -252,10 +256,36 @@ int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const 
         rc = image.size > room ? wrong_size(pgno, image.size) : mvi_image_decode(&image, pgno, NULL, 0, page);
         *origin = (mvi_origin){image.stamp, image.size, image.depth};
     } else if (!rc || rc == MV_NOTFOUND) {
-        rc = load_history(txn, ns, pgno, at, rc ? NULL : &image, room, page, origin);
+        const mvi_image *head = rc ? NULL : &image;
+        rc = history ? MV_OK : open_chain(txn, ns, pgno, at, &history);
+        if (!rc)
+            rc = load_history(txn, history, pgno, at, head, room, page, origin);
     }
+    kv_cursor_close(history);
     mvi_buf_free(&scratch);
     return rc;
+}
+
+int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending, uint32_t room,
+             uint8_t *page, mvi_origin *origin)
+{
+    return load(txn, ns, pgno, at, pending, NULL, room, page, origin);
+}
+
+int mvi_load_past(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                  uint32_t room, uint8_t *page, mvi_origin *origin)
+{
+    kv_cursor *history;
+    int rc = open_chain(txn, ns, pgno, at, &history);
+    return rc ? rc : load(txn, ns, pgno, at, pending, history, room, page, origin);
+}
+
+static int load_snapshot(mv_db *db, kv_txn *txn, uint32_t pgno, uint8_t *page, mvi_origin *origin)
+{
+    const mvi_latest *snap = &db->snap;
+    if (db->pinned && db->store->traits->hold_ms)
+        return mvi_load_past(txn, db->ns, pgno, &snap->stamp, snap, snap->page_size, page, origin);
+    return mvi_load(txn, db->ns, pgno, &snap->stamp, snap, snap->page_size, page, origin);
 }
 
 /* From the store; the cache holds only images that were read at a snapshot they are valid for. */
@@ -268,7 +298,7 @@ static int load_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin
         if (rc)
             return rc;
         mvi_ahead_before(db, txn, pgno);
-        rc = mvi_load(txn, db->ns, pgno, &db->snap.stamp, &db->snap, db->snap.page_size, page, origin);
+        rc = load_snapshot(db, txn, pgno, page, origin);
         mvi_view_done(db, txn, rc);
     } while (mvi_again(rc, &tries));
     if (!rc && !(db->snap.flags & MVI_PENDING))

@@ -120,6 +120,9 @@ int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest); /* MV_GONE */
  * may still be staged. */
 int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
              uint32_t room, uint8_t *page, mvi_origin *origin);
+/* The same for a state that is probably past: asks for the head and the history in one round. */
+int mvi_load_past(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                  uint32_t room, uint8_t *page, mvi_origin *origin);
 /* The same through the shared cache, at the handle's snapshot. */
 int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin);
 /* The page's size in bytes as the transaction sees the database. */
