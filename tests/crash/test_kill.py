@@ -107,7 +107,8 @@ def test_a_commit_whose_writer_died_is_seen_by_one_who_opens_the_store(
     tool = [sys.executable, "-c", OPEN_LMDB, str(tmp_path / "store")]
     kept = []
     with subprocess.Popen(tool, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bystander:
-        assert bystander.stdout and bystander.stdout.read(1) == b"!"
+        assert bystander.stdout is not None
+        assert bystander.stdout.read(1) == b"!"
         for nth in itertools.count(1):
             if not insert_and_die(url, nth, die_after):
                 break
