@@ -94,7 +94,9 @@ static void end_reader(lmdb_txn *t)
 }
 
 /* A snapshot that lacks no commit of a process that died: who has taken a dead writer's
- * lock must see all it wrote. A living one's commit that is not done yet is not waited for. */
+ * lock must see all it wrote. A living one's commit that is not done yet is not waited for.
+ * (An heir that has the gate and has not marked it yet, a few instructions, passes for a
+ * living one: then the dead one's commit shows later, as a conflict to try again after.) */
 static int begin_newest(lmdb_engine *engine, lmdb_txn *t)
 {
     for (int alive = 0;;) {
