@@ -8,8 +8,8 @@
 
 #define WAIT_MS 10000
 #define WAIT_MS_MAX 3600000
-#define READAHEAD 64
-#define READAHEAD_MAX 512
+#define READAHEAD 256
+#define READAHEAD_MAX 1024
 #define VALUE_ROOM 4096
 
 /* Names here, names and codes of the client (fdb.options, scope NetworkOption). */

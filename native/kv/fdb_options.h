@@ -6,7 +6,7 @@
  *   prefix        of every key: stores in one cluster are told apart by it
  *   wait_ms       how long to wait for the cluster before giving up (10,000)
  *   retry_limit   how often a transaction may be run again (no limit but wait_ms)
- *   readahead     how many pages to read ahead of need at most (64; 0: none)
+ *   readahead     how many pages to read ahead of need at most (256; 0: none)
  *
  * Of the client library, so the same for all clusters of a process and set by the first
  * address that is opened; FDB_NETWORK_OPTION_<NAME> in the environment sets any other:

@@ -38,11 +38,12 @@ int kv_read_begin(kv_engine *engine, kv_txn **txn)
     return engine->ops->read_begin(engine, txn);
 }
 
-int kv_read_recent(kv_engine *engine, unsigned max_age_ms, kv_txn **txn)
+int kv_read_recent(kv_engine *engine, unsigned max_age_ms, unsigned *age_ms, kv_txn **txn)
 {
-    if (!engine->ops->read_recent)
+    *age_ms = 0;
+    if (!engine->ops->read_recent || !max_age_ms)
         return engine->ops->read_begin(engine, txn);
-    return engine->ops->read_recent(engine, max_age_ms, txn);
+    return engine->ops->read_recent(engine, max_age_ms, age_ms, txn);
 }
 
 void kv_read_release(kv_txn *txn)

@@ -63,8 +63,9 @@ const kv_traits *kv_get_traits(kv_engine *engine);
  * before calling kv_transact in the same thread. A read in it that answers MV_STALE (too
  * old, or the engine wants it done over) ends its use: begin another. */
 int kv_read_begin(kv_engine *engine, kv_txn **txn);
-/* The same, but the snapshot may be up to max_age_ms old if the engine has one at hand. */
-int kv_read_recent(kv_engine *engine, unsigned max_age_ms, kv_txn **txn);
+/* The same, but the snapshot may be up to max_age_ms old if the engine has one at hand;
+ * *age_ms says how old it is. */
+int kv_read_recent(kv_engine *engine, unsigned max_age_ms, unsigned *age_ms, kv_txn **txn);
 void kv_read_end(kv_txn *txn);
 /* Lets go of the values read so far: a transaction that is kept would pile them up. */
 void kv_read_release(kv_txn *txn);

@@ -7,7 +7,7 @@
 typedef struct kv_ops {
     void (*close)(kv_engine *);
     int (*read_begin)(kv_engine *, kv_txn **);
-    int (*read_recent)(kv_engine *, unsigned, kv_txn **); /* NULL: as read_begin */
+    int (*read_recent)(kv_engine *, unsigned, unsigned *, kv_txn **); /* NULL: as read_begin */
     void (*read_end)(kv_txn *);
     void (*read_release)(kv_txn *); /* NULL: nothing piles up */
     int (*transact)(kv_engine *, kv_txn *, kv_fn, void *, kv_stamp *); /* ends the reader, if there is one */

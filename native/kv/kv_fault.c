@@ -100,7 +100,7 @@ static void fault_close(kv_engine *e)
     free(e);
 }
 
-static int fault_read_recent(kv_engine *e, unsigned max_age_ms, kv_txn **out)
+static int fault_read_recent(kv_engine *e, unsigned max_age_ms, unsigned *age_ms, kv_txn **out)
 {
     int rc = step(MV_FAULT_READ_BEGIN);
     if (rc)
@@ -109,7 +109,7 @@ static int fault_read_recent(kv_engine *e, unsigned max_age_ms, kv_txn **out)
     if (!t)
         return mv_fail(MV_NOMEM, "out of memory beginning a read");
     t->base.ops = &fault_ops;
-    rc = kv_read_recent(((fault_engine *)e)->inner, max_age_ms, &t->inner);
+    rc = kv_read_recent(((fault_engine *)e)->inner, max_age_ms, age_ms, &t->inner);
     if (rc)
         free(t);
     else
@@ -119,7 +119,8 @@ static int fault_read_recent(kv_engine *e, unsigned max_age_ms, kv_txn **out)
 
 static int fault_read_begin(kv_engine *e, kv_txn **out)
 {
-    return fault_read_recent(e, 0, out);
+    unsigned age_ms;
+    return fault_read_recent(e, 0, &age_ms, out);
 }
 
 static void fault_read_release(kv_txn *t)

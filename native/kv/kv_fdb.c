@@ -178,15 +178,17 @@ static fdb_error_t read_version(fdb_txn *t, int64_t *version)
     return error;
 }
 
-static int64_t find_recent(fdb_engine *e, unsigned max_age_ms)
+static int64_t find_recent(fdb_engine *e, unsigned max_age_ms, unsigned *age_ms)
 {
     pthread_mutex_lock(&e->recent_lock);
-    int64_t version = e->recent_version && kvi_fdb_now_ms() - e->recent_at <= max_age_ms ? e->recent_version : 0;
+    uint64_t age = kvi_fdb_now_ms() - e->recent_at;
+    int64_t version = e->recent_version && age <= max_age_ms ? e->recent_version : 0;
     pthread_mutex_unlock(&e->recent_lock);
+    *age_ms = version ? (unsigned)age : 0;
     return version;
 }
 
-static int fdb_read_recent(kv_engine *base, unsigned max_age_ms, kv_txn **out)
+static int fdb_read_recent(kv_engine *base, unsigned max_age_ms, unsigned *age_ms, kv_txn **out)
 {
     fdb_engine *e = (fdb_engine *)base;
     fdb_txn *t;
@@ -194,7 +196,7 @@ static int fdb_read_recent(kv_engine *base, unsigned max_age_ms, kv_txn **out)
     if (rc)
         return rc;
     atomic_store_explicit(&e->wants_recent, 1, memory_order_relaxed);
-    int64_t version = find_recent(e, max_age_ms);
+    int64_t version = find_recent(e, max_age_ms, age_ms);
     if (version) {
         e->fdb->fdb_transaction_set_read_version(t->tr, version);
         t->versioned = 1;

@@ -4,7 +4,8 @@
 #include "internal.h"
 #include "page1.h"
 
-#define AHEAD_PAGES 128 /* read together where that saves round trips */
+#define AHEAD_PAGES 128   /* read together where that saves round trips */
+#define PAGES_A_STEP 5000 /* of which only keys are written, in one transaction */
 
 /* ---- staging ------------------------------------------------------------- */
 
@@ -159,13 +160,20 @@ void mvi_stage_discard(mv_db *db, mvi_writes *w)
 
 /* ---- trimming: pages that were staged and then cut off -------------------- */
 
+typedef struct trim {
+    mv_db *db;
+    uint32_t after, last; /* the pages before are done; the last one of this step */
+} trim;
+
 static int trim_in(kv_txn *txn, void *ctx)
 {
-    mv_db *db = ctx;
-    const mvi_pageset *trimmed = &db->writes.trimmed;
+    trim *t = ctx;
+    const mvi_pageset *trimmed = &t->db->writes.trimmed;
     int rc = MV_OK;
-    for (uint32_t p = mvi_pageset_next(trimmed, 0); p && !rc; p = mvi_pageset_next(trimmed, p)) {
-        mvi_key key = mvi_key_staged(db->ns, db->writes.txid, p);
+    t->last = t->after;
+    for (int n = 0; n < PAGES_A_STEP && !rc && mvi_pageset_next(trimmed, t->last); n++) {
+        t->last = mvi_pageset_next(trimmed, t->last);
+        mvi_key key = mvi_key_staged(t->db->ns, t->db->writes.txid, t->last);
         rc = mvi_image_clear(txn, &key);
     }
     return rc;
@@ -173,7 +181,13 @@ static int trim_in(kv_txn *txn, void *ctx)
 
 int mvi_stage_trim(mv_db *db)
 {
-    return db->writes.trimmed.count ? kv_transact(db->store->kv, trim_in, db, NULL) : MV_OK;
+    trim t = {.db = db};
+    int rc = MV_OK;
+    while (!rc && mvi_pageset_next(&db->writes.trimmed, t.after)) {
+        rc = kv_transact(db->store->kv, trim_in, &t, NULL);
+        t.after = t.last;
+    }
+    return rc;
 }
 
 /* ---- moving --------------------------------------------------------------- */

@@ -35,14 +35,16 @@ int mvi_view_is_fresh(const mv_db *db)
     return db->view && mvi_monotonic_ms() - db->view_at < db->store->traits->hold_ms;
 }
 
-static int keep(mv_db *db, kv_txn *txn)
+static int begin(mv_db *db, unsigned max_age_ms, kv_txn **txn)
 {
-    if (db->store->traits->hold_ms) {
-        db->view = txn;
-        db->view_at = mvi_monotonic_ms();
-        db->view_fits = 0;
+    unsigned age_ms;
+    mvi_view_drop(db);
+    int rc = kv_read_recent(db->store->kv, max_age_ms, &age_ms, txn);
+    if (!rc && db->store->traits->hold_ms) {
+        db->view = *txn;
+        db->view_at = mvi_monotonic_ms() - age_ms;
     }
-    return MV_OK;
+    return rc;
 }
 
 int mvi_view(mv_db *db, kv_txn **txn)
@@ -51,16 +53,12 @@ int mvi_view(mv_db *db, kv_txn **txn)
         *txn = db->view;
         return MV_OK;
     }
-    mvi_view_drop(db);
-    int rc = kv_read_begin(db->store->kv, txn);
-    return rc ? rc : keep(db, *txn);
+    return begin(db, 0, txn);
 }
 
 int mvi_view_begin(mv_db *db, unsigned max_age_ms, kv_txn **txn)
 {
-    mvi_view_drop(db);
-    int rc = max_age_ms ? kv_read_recent(db->store->kv, max_age_ms, txn) : kv_read_begin(db->store->kv, txn);
-    return rc ? rc : keep(db, *txn);
+    return begin(db, max_age_ms, txn);
 }
 
 void mvi_view_done(mv_db *db, kv_txn *txn, int rc)
