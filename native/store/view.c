@@ -35,7 +35,7 @@ int mvi_view_is_fresh(const mv_db *db)
     return db->view && mvi_monotonic_ms() - db->view_at < db->store->traits->hold_ms;
 }
 
-static int begin(mv_db *db, unsigned max_age_ms, kv_txn **txn)
+int mvi_view_begin(mv_db *db, unsigned max_age_ms, kv_txn **txn)
 {
     unsigned age_ms;
     mvi_view_drop(db);
@@ -53,12 +53,7 @@ int mvi_view(mv_db *db, kv_txn **txn)
         *txn = db->view;
         return MV_OK;
     }
-    return begin(db, 0, txn);
-}
-
-int mvi_view_begin(mv_db *db, unsigned max_age_ms, kv_txn **txn)
-{
-    return begin(db, max_age_ms, txn);
+    return mvi_view_begin(db, 0, txn);
 }
 
 void mvi_view_done(mv_db *db, kv_txn *txn, int rc)
