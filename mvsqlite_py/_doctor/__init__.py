@@ -102,10 +102,11 @@ def _examine_fdb(url: str) -> list[Finding]:
     facts = described.get("fdb", {})
     if described.get("failed", {}).get("step") == "address":
         return [wrong("address", described["failed"]["message"], ELSEWHERE["address"])]
-    chosen = fdb.choose_file(url.removeprefix("fdb:").partition("?")[0], os.environ, Path.cwd())
+    path, environ = fdb.parse_address(url, os.environ)
+    chosen = fdb.choose_file(path, environ, Path.cwd())
     files, coordinators = fdb.file_findings(chosen)
     found = [fdb.library_finding(facts, os.environ), *files]
-    found += fdb.tls_findings(coordinators, os.environ)
+    found += fdb.tls_findings(coordinators, environ)
     told = json.loads(facts["status"]) if "status" in facts else None
     version = fdb.client_version(facts)
     if coordinators:

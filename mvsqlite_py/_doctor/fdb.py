@@ -9,11 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote
 
 from mvsqlite_py._doctor.finding import Finding, fine, warning, wrong
 from mvsqlite_py._words import plural
 
 DEFAULT_FILE = Path("/etc/foundationdb/fdb.cluster")
+TLS_OPTIONS = {
+    "tls_certificate": "FDB_TLS_CERTIFICATE_FILE",
+    "tls_key": "FDB_TLS_KEY_FILE",
+    "tls_ca": "FDB_TLS_CA_FILE",
+}
+"""Options of the address, and the variables they stand for."""
 KNOCK_SECONDS = 2.0
 """How long a coordinator may take to accept a connection."""
 IPV4 = r"(?:\d{1,3}\.){3}\d{1,3}"
@@ -42,6 +49,17 @@ class Chosen:
 
     path: Path
     why: str
+
+
+def parse_address(url: str, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The path in an address, and the environment with the address's TLS files in it."""
+    path, _, query = url.removeprefix("fdb:").partition("?")
+    made = dict(environ)
+    for option in query.split("&"):
+        name, _, value = option.partition("=")
+        if name in TLS_OPTIONS:
+            made[TLS_OPTIONS[name]] = unquote(value)
+    return unquote(path), made
 
 
 # ---- the client library ----------------------------------------------------------------
@@ -277,7 +295,7 @@ def coordinator_finding(
 
 def show_key(key: bytes) -> str:
     """A part of a key, as the address would write it."""
-    return "".join(chr(c) if 32 <= c < 127 else f"\\x{c:02x}" for c in key) or "(none)"
+    return quote_from_bytes(key, safe="/:.,_-@+*") or "(none)"
 
 
 def neighbour_findings(fdb: dict[str, Any], stored: bool) -> list[Finding]:

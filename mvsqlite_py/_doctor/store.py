@@ -16,6 +16,8 @@ CLOCK_SLACK_MS = 2_000
 """How far another host's clock may be ahead without a word."""
 ABANDONED_MS = 3_600_000
 """After how long without a sign of life writers of other hosts take staging for abandoned."""
+LEASE_MS = 300_000
+"""A lease that lasts longer keeps others waiting for long if its holder dies."""
 UNFINISHED_MS = 60_000
 """An import shows its database within a moment of its end."""
 
@@ -98,11 +100,12 @@ def commit_findings(
                 f"`mvsqlite shell {name} 'BEGIN IMMEDIATE; ROLLBACK'`",
             )
         )
-    idle = [now_ms - ms for ms in database["staged"]]
-    if busy:
-        idle = []
-    elif shared:
-        idle = [age for age in idle if age > ABANDONED_MS]
+    idle = [
+        now_ms - one["ms"]
+        for one in database["staged"]
+        if not (one["locked"] and busy)
+        and (now_ms - one["ms"] > ABANDONED_MS or (one["locked"] and not shared))
+    ]
     if idle:
         found.append(
             warning(
@@ -111,6 +114,17 @@ def commit_findings(
                 f"behind, {age_text(max(idle) / 1000)} ago",
                 "they only take room; the next writer sweeps them, e.g. "
                 f"`mvsqlite shell {name} 'BEGIN IMMEDIATE; ROLLBACK'`",
+            )
+        )
+    left = database.get("lease_until_ms", 0) - now_ms
+    if left > LEASE_MS:
+        found.append(
+            warning(
+                "lease",
+                f'a host has the write lease of "{name}" for another {age_text(left / 1000)}: '
+                "those that ask for it wait so long",
+                "if that host is gone, wait, or write without `concurrency=lease` meanwhile, for a lease "
+                "keeps out only those that ask for one; if its clock is ahead, set it (`timedatectl`)",
             )
         )
     return found

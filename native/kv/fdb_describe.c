@@ -39,8 +39,8 @@ static void start(looking *l, fdb_engine *engine)
     l->engine = engine;
     l->f = engine->fdb;
     clock_gettime(CLOCK_MONOTONIC, &l->end);
-    l->end.tv_sec += engine->wait_ms / 1000;
-    l->end.tv_nsec += (long)(engine->wait_ms % 1000) * 1000000;
+    l->end.tv_sec += engine->options.wait_ms / 1000;
+    l->end.tv_nsec += (long)(engine->options.wait_ms % 1000) * 1000000;
     if (l->end.tv_nsec >= 1000000000) {
         l->end.tv_nsec -= 1000000000;
         l->end.tv_sec++;
@@ -137,16 +137,25 @@ static void make_range(const uint8_t *part, size_t n, const char *rest, mvi_buf 
         to->data[to->size - 1]++;
 }
 
-/* A store's keys begin with its prefix and "mv/"; its format stands at "mv/f". */
+/* A store's keys begin with its prefix and "mv/"; its format, four bytes, stands at "mv/f". */
 static fdb_error_t is_store(looking *l, const uint8_t *prefix, size_t n, int *yes)
 {
-    mvi_buf from = {0}, to = {0};
-    make_range(prefix, n, "mv/f", &from, &to);
-    int keys = 0;
-    fdb_error_t error = from.failed || to.failed ? 0 : read_keys(l, slice(&from), slice(&to), 1, &keys, NULL);
-    *yes = keys > 0;
-    mvi_buf_free(&from);
-    mvi_buf_free(&to);
+    mvi_buf key = {0};
+    const uint8_t *value;
+    fdb_bool_t present = 0;
+    int size = 0;
+    mvi_buf_add(&key, prefix, n);
+    mvi_buf_add(&key, "mv/f", 4);
+    *yes = 0;
+    if (key.failed)
+        return 0;
+    FDBFuture *future = l->f->fdb_transaction_get(l->tr, key.data, (int)key.size, 1);
+    fdb_error_t error = await(l, future);
+    if (!error)
+        error = l->f->fdb_future_get_value(future, &present, &value, &size);
+    *yes = !error && present && size == 4;
+    l->f->fdb_future_destroy(future);
+    mvi_buf_free(&key);
     return error;
 }
 
@@ -239,8 +248,8 @@ static fdb_error_t describe(fdb_engine *e, mvi_buf *json, int *usable)
     start(&l, e);
     add_library(e->fdb, json);
     mvi_json_key(json, "prefix");
-    mvi_json_hex(json, e->prefix, e->prefix_size);
-    mvi_json_add_number(json, "wait_ms", e->wait_ms);
+    mvi_json_hex(json, e->options.prefix, e->options.prefix_size);
+    mvi_json_add_number(json, "wait_ms", e->options.wait_ms);
     mvi_json_add_text(json, "lock_directory", e->lock_directory);
     status_error = add_status(&l, json, usable);
     if (status_error)
@@ -253,11 +262,6 @@ static fdb_error_t describe(fdb_engine *e, mvi_buf *json, int *usable)
     return error;
 }
 
-static int out_of_memory(void)
-{
-    return mv_fail(MV_NOMEM, "out of memory describing a cluster");
-}
-
 int kvi_fdb_describe(kv_engine *base, mvi_buf *json)
 {
     fdb_engine *e = (fdb_engine *)base;
@@ -266,29 +270,30 @@ int kvi_fdb_describe(kv_engine *base, mvi_buf *json)
     if (e->owner != getpid())
         return mv_fail(MV_FORKED, "the store was opened before fork: open it again in the child process");
     (void)describe(e, json, &usable);
-    return json->failed ? out_of_memory() : MV_OK;
+    return json->failed ? kvi_fdb_no_memory() : MV_OK;
 }
 
 /* An engine that cannot be opened still has a client library to tell of. */
 static int add_failed_open(const char *rest, mvi_buf *json, int code)
 {
     const kvi_fdb *f;
-    fdb_engine parsed = {.wait_ms = 0};
-    char cluster[4096], message[600];
+    kvi_fdb_options options = {.wait_ms = 0};
+    char message[600];
     const char *step = code == MV_PERM ? "permissions" : "cluster file";
     snprintf(message, sizeof message, "%s", mv_error_text());
-    int good = kvi_fdb_parse(rest, &parsed, cluster, sizeof cluster) == MV_OK;
+    int good = kvi_fdb_options_read(rest, &options) == MV_OK;
     if (!good)
         step = "address";
     mvi_json_key(json, "fdb");
     mvi_json_begin(json, '{');
-    if (kvi_fdb_load(&f) == MV_OK)
+    if (good && kvi_fdb_load(&options, &f) == MV_OK) {
         add_library(f, json);
-    else if (good) {
+    } else if (good) {
         mvi_json_add_text(json, "client_library_error", mv_error_text());
         step = strcmp(message, mv_error_text()) == 0 ? "client library" : step;
     }
     mvi_json_end(json, '}');
+    kvi_fdb_options_free(&options);
     mv_fail(code, "%s", message);
     return mvi_json_add_failure(json, step);
 }

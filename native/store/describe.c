@@ -52,8 +52,13 @@ static int add_staged(kv_txn *txn, uint32_t ns, const mvi_latest *latest, mvi_bu
     while (!rc && (rc = kv_next(cursor, &key, &value)) == MV_OK) {
         rc = mvi_pending_decode(value, &pending);
         int visible = latest->flags & MVI_PENDING && memcmp(key.data + 8, latest->pending, MV_TXID_SIZE) == 0;
-        if (!rc && !visible)
-            mvi_json_number(json, pending.ms);
+        if (!rc && !visible) {
+            mvi_json_begin(json, '{');
+            mvi_json_add_number(json, "ms", pending.ms);
+            mvi_json_key(json, "locked"); /* its writer held a host's lock */
+            mvi_json_bool(json, pending.domain != 0);
+            mvi_json_end(json, '}');
+        }
     }
     kv_cursor_close(cursor);
     mvi_json_end(json, ']');
@@ -77,21 +82,28 @@ static int add_newest(kv_txn *txn, uint32_t ns, mvi_buf *json)
     mvi_json_add_number(json, "newest_ms", latest.ms);
     mvi_json_key(json, "moving");
     mvi_json_bool(json, latest.flags & MVI_PENDING);
-    rc = add_records(txn, ns, json);
+    uint64_t until;
+    rc = mvi_lease_until(txn, ns, &until);
+    if (!rc && until)
+        mvi_json_add_number(json, "lease_until_ms", until);
+    if (!rc)
+        rc = add_records(txn, ns, json);
     return rc ? rc : add_staged(txn, ns, &latest, json);
 }
 
-/* What is wrong with one database does not end the list. */
-static void add_database(kv_txn *txn, uint32_t ns, const mvi_meta *meta, mvi_buf *json)
+/* What is wrong with one database does not end the list; a snapshot that is too old does. */
+static int add_database(kv_txn *txn, uint32_t ns, const mvi_meta *meta, mvi_buf *json)
 {
     mvi_json_begin(json, '{');
     mvi_json_add_number(json, "id", ns);
     mvi_json_add_text(json, "name", meta->name);
     mvi_json_add_number(json, "created_ms", meta->created_ms);
     mvi_json_add_number(json, "deleted_ms", meta->deleted_ms);
-    if (add_newest(txn, ns, json) != MV_OK)
+    int rc = add_newest(txn, ns, json);
+    if (rc)
         mvi_json_add_text(json, "error", mv_error_text());
     mvi_json_end(json, '}');
+    return rc == MV_STALE ? rc : MV_OK;
 }
 
 static int add_databases(kv_txn *txn, mvi_buf *json)
@@ -107,7 +119,7 @@ static int add_databases(kv_txn *txn, mvi_buf *json)
         uint32_t ns = mvi_key_get_ns(key);
         rc = mvi_meta_decode(value, &meta);
         if (!rc)
-            add_database(txn, ns, &meta, json);
+            rc = add_database(txn, ns, &meta, json);
     }
     kv_cursor_close(cursor);
     mvi_json_end(json, ']');
@@ -137,11 +149,16 @@ static int add_content(kv_txn *txn, mvi_buf *json)
 static int describe_content(kv_engine *kv, mvi_buf *json)
 {
     kv_txn *txn;
-    int rc = kv_read_begin(kv, &txn);
-    if (!rc) {
+    size_t before = json->size;
+    int rc, tries = 0;
+    do {
+        rc = kv_read_begin(kv, &txn);
+        if (rc)
+            break;
+        json->size = before;
         rc = add_content(txn, json);
         kv_read_end(txn);
-    }
+    } while (mvi_again(rc, &tries));
     return rc ? mvi_json_add_failure(json, "format") : MV_OK;
 }
 

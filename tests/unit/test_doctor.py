@@ -102,7 +102,7 @@ def test_what_is_wrong_comes_with_its_way_out(tmp_path: Path) -> None:
         ("", "no known scheme", "lmdb:/path"),
         ("nothing:/x", 'address "nothing:/x"', "lmdb:/path"),
         ("lmdb:", "names no directory", "lmdb:/path"),
-        ("fdb:?x=1", "options are prefix and wait_ms", "fdb:/path"),
+        ("fdb:?x=1", 'there is no option "x"', "fdb:/path"),
         ("fault:nothing:/x", "no known scheme", "lmdb:/path"),
     ],
 )
@@ -563,11 +563,15 @@ def test_records_that_contradict() -> None:
     [
         ({"moving": True}, False, True, []),
         ({"moving": True}, False, False, [("warning", "large commit")]),
-        ({"staged": [10]}, False, False, [("warning", "staging")]),
-        ({"staged": [10]}, False, True, []),
-        ({"staged": [10]}, True, False, []),
-        ({"staged": [10 - 4_000_000]}, True, False, [("warning", "staging")]),
-        ({"staged": [10], "deleted_ms": 5}, False, False, []),
+        ({"staged": [{"ms": 10, "locked": True}]}, False, False, [("warning", "staging")]),
+        ({"staged": [{"ms": 10, "locked": True}]}, False, True, []),
+        ({"staged": [{"ms": 10, "locked": False}]}, False, False, []),
+        ({"staged": [{"ms": 10, "locked": True}]}, True, False, []),
+        ({"staged": [{"ms": 10 - 4_000_000, "locked": True}]}, True, False, [("warning", "staging")]),
+        ({"staged": [{"ms": 10 - 4_000_000, "locked": False}]}, True, True, [("warning", "staging")]),
+        ({"staged": [{"ms": 10, "locked": True}], "deleted_ms": 5}, False, False, []),
+        ({"lease_until_ms": 12_000}, True, False, []),
+        ({"lease_until_ms": 900_000}, True, False, [("warning", "lease")]),
     ],
 )
 def test_commits_under_way(

@@ -376,6 +376,12 @@ def test_a_cluster_file_that_cannot_be_rewritten() -> None:
     assert f"{file} and {directory} cannot be written" in said
 
 
+def test_addresses() -> None:
+    path, environ = fdb.parse_address("fdb:/my%20dir/f?prefix=a/&tls_ca=/x/ca.pem", {"A": "b"})
+    assert path == "/my dir/f"
+    assert environ == {"A": "b", "FDB_TLS_CA_FILE": "/x/ca.pem"}
+
+
 def test_tls(tmp_path: Path) -> None:
     bare, secure = fdb.Coordinator("a", 1, False), fdb.Coordinator("b", 1, True)
     assert fdb.tls_findings([bare], {}) == []
@@ -429,7 +435,7 @@ def test_prefixes() -> None:
     assert "did you mean ?prefix=notes/" in mistyped[0].remedy
     assert sick(fdb.neighbour_findings(described("zzz/", ("app", None)), False)) == [], "a new store"
     assert sick(fdb.neighbour_findings(described("", ("app", None)), True)) == [("warning", "prefix")]
-    assert fdb.show_key(b"a\x00\xff/") == r"a\x00\xff/"
+    assert fdb.show_key(b"a\x00\xff/") == "a%00%FF/"
 
 
 # ---- without a server -----------------------------------------------------------------------------------
