@@ -158,17 +158,6 @@ int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp 
     return rc == KV_NOTHING ? MV_OK : rc;
 }
 
-static int collect_page(void *ctx, uint32_t pgno)
-{
-    return mvi_pageset_add(ctx, pgno);
-}
-
-int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
-{
-    walk w = {ns, collect_page, set, 0};
-    return mvi_records(txn, ns, after, until, 0, 0, walk_record, &w);
-}
-
 typedef struct pagelist {
     uint32_t *pages;
     size_t n, room;

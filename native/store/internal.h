@@ -11,6 +11,7 @@
 #include "pagemap.h"
 #include "pageset.h"
 #include "record.h"
+#include "walk.h"
 
 struct mv_store {
     mv_store *next; /* among the open stores of this process */
@@ -22,6 +23,7 @@ struct mv_store {
     mvi_hostlock *locks;
     size_t stage_bytes;
     uint8_t full_every;
+    size_t piece_keys; /* walk.h: at most so many keys are read in one transaction of a long walk */
     char host[64], program[64];
 };
 
@@ -75,8 +77,8 @@ uint32_t mvi_page_size(const mv_db *db);
 /* *hit: a commit in (after, until] changed a page of `a` or `b` (b may be NULL). */
 int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, const mvi_pageset *a,
                 const mvi_pageset *b, int *hit);
-/* Adds the pages changed in (after, until] to `set`. */
-int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
+/* Adds the pages changed in (after, until] to `set`; takes its own transactions. */
+int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
 /* Brings the shared cache from where it is to `to`. */
 int mvi_cache_follow(mv_db *db, kv_txn *txn, const mv_stamp *to);
 

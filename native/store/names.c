@@ -274,49 +274,47 @@ typedef struct listed {
     uint32_t ns;
 } listed;
 
-static int collect(kv_txn *txn, listed **all, size_t *n)
+static int add_listed(mvi_piece *piece, mv_slice key, mv_slice value, listed **all, size_t *n)
+{
+    listed entry = {.ns = mvi_key_get_ns(key)};
+    mvi_key latest = mvi_key_latest(entry.ns);
+    int rc = mvi_meta_decode(value, &entry.meta);
+    if (!rc)
+        rc = kv_get(piece->txn, mvi_key_slice(&latest), &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &entry.latest);
+    if (rc && rc != MV_NOTFOUND) /* half discarded: listed, so that somebody finishes it */
+        return rc;
+    listed *bigger = (*n & (*n - 1)) ? *all : realloc(*all, (*n ? *n * 2 : 1) * sizeof **all);
+    if (!bigger)
+        return mv_fail(MV_NOMEM, "out of memory listing databases");
+    *all = bigger;
+    (*all)[(*n)++] = entry;
+    return MV_OK;
+}
+
+static int collect(mv_store *store, listed **all, size_t *n)
 {
     mvi_key begin = mvi_key_meta(0), end = mvi_key_meta(UINT32_MAX);
-    kv_cursor *cursor;
-    size_t room = 0;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    mvi_piece piece = {.store = store};
+    mvi_walk walk = mvi_walk_over(&piece, &begin, &end, 0);
+    int rc = MV_OK;
     while (!rc) {
         mv_slice key, value;
-        rc = kv_next(cursor, &key, &value);
-        if (rc)
-            break;
-        if (*n == room) {
-            room = room ? room * 2 : 16;
-            listed *bigger = realloc(*all, room * sizeof **all);
-            if (!bigger) {
-                rc = mv_fail(MV_NOMEM, "out of memory listing databases");
-                break;
-            }
-            *all = bigger;
-        }
-        listed *entry = &(*all)[(*n)++];
-        entry->ns = mvi_key_get_ns(key);
-        rc = mvi_meta_decode(value, &entry->meta);
-        mvi_key latest = mvi_key_latest(entry->ns);
+        rc = mvi_walk_next(&walk, &key, &value);
         if (!rc)
-            rc = kv_get(txn, mvi_key_slice(&latest), &value);
-        if (!rc)
-            rc = mvi_latest_decode(value, &entry->latest);
+            rc = mvi_walk_again(&walk, add_listed(&piece, key, value, all, n));
     }
-    kv_cursor_close(cursor);
+    mvi_walk_close(&walk);
+    mvi_piece_end(&piece);
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
 int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx)
 {
-    kv_txn *txn;
     listed *all = NULL;
     size_t n = 0;
-    int rc = kv_read_begin(store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = collect(txn, &all, &n);
-    kv_read_end(txn);
+    int rc = collect(store, &all, &n);
     for (size_t i = 0; i < n && !rc; i++) {
         mv_info info = {
             .name = all[i].meta.name,

@@ -193,17 +193,23 @@ int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_
     return rc;
 }
 
+void mvi_record_range(uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_key *begin, mvi_key *end)
+{
+    *begin = mvi_key_after(mvi_key_commit(ns, after));
+    *end = mvi_key_after(mvi_key_commit(ns, until));
+    if (mvi_stamp_is_zero(after))
+        *begin = mvi_key_commit(ns, after);
+    if (mvi_stamp_cmp(until, &mvi_last_stamp) == 0)
+        *end = mvi_key_commit(ns + 1, &mvi_zero_stamp);
+}
+
 int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, size_t limit, int flags,
                 mvi_each_record each, void *ctx)
 {
-    mvi_key begin = mvi_key_after(mvi_key_commit(ns, after));
-    mvi_key end = mvi_key_after(mvi_key_commit(ns, until));
+    mvi_key begin, end;
     if (mvi_stamp_cmp(after, until) >= 0)
         return MV_OK;
-    if (mvi_stamp_is_zero(after))
-        begin = mvi_key_commit(ns, after);
-    if (mvi_stamp_cmp(until, &mvi_last_stamp) == 0)
-        end = mvi_key_commit(ns + 1, &mvi_zero_stamp);
+    mvi_record_range(ns, after, until, &begin, &end);
     kv_cursor *cursor = NULL;
     int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, flags, &cursor);
     size_t seen = 0;

@@ -60,6 +60,9 @@ int mvi_record_decode(mv_slice value, mvi_record *record);
 int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record,
                      int (*each)(void *ctx, uint32_t pgno), void *ctx);
 
+/* The range of the keys of the records, with their chunks, in (after, until]. */
+void mvi_record_range(uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_key *begin, mvi_key *end);
+
 /* Calls `each` for the commit records in (after, until], ascending or (KV_REVERSE)
  * descending, at most `limit` (0: all); its non-zero answer ends the walk and is
  * returned. */

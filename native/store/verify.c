@@ -7,7 +7,13 @@
  *   - an image was replaced by the commit that wrote the next one, or that commit cut the
  *     page off;
  *   - every page a commit names, and that the database then had, has an image of it;
- *   - commits are linked, their times do not go back, and the time index has each. */
+ *   - commits are linked, their times do not go back, and the time index has each.
+ *
+ * It takes long, so others commit meanwhile. The versions looked at are those up to the
+ * newest one at the beginning; their records and history do not change any more. A page's
+ * newest image may be of a later commit: it is decoded, and the commit must have a record,
+ * but nothing is expected of that one. A page's newest image, staged or not, and the newest
+ * of its history are read in one transaction: commits move images between these places. */
 #include <stdio.h>
 
 #include "internal.h"
@@ -22,7 +28,8 @@ typedef struct vcommit {
 typedef struct verifier {
     mv_db *db;
     mv_check *check;
-    mvi_latest latest;
+    mvi_piece piece;
+    mvi_latest latest; /* at the beginning */
     vcommit *commits;
     size_t n, room;
     mv_stamp previous;
@@ -59,24 +66,47 @@ static int claim_page(void *ctx, uint32_t pgno)
     return rc ? rc : mvi_pageset_add(&c->all, pgno);
 }
 
-static int check_record(verifier *v, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
+static void forget_commit(vcommit *c)
 {
-    mv_slice value;
+    mvi_pageset_clear(&c->claimed);
+    mvi_pageset_clear(&c->all);
+}
+
+static vcommit *add_commit(verifier *v, const mv_stamp *stamp, uint32_t pages)
+{
     if (v->n == v->room) {
         size_t room = v->room ? v->room * 2 : 64;
         vcommit *commits = realloc(v->commits, room * sizeof *commits);
         if (!commits)
-            return mv_fail(MV_NOMEM, "out of memory verifying");
+            return NULL;
         v->commits = commits;
         v->room = room;
     }
     vcommit *c = &v->commits[v->n++];
-    *c = (vcommit){.stamp = *stamp, .pages = record->pages};
-    int rc = mvi_record_pages(txn, v->db->ns, stamp, record, claim_page, c);
-    if (rc == MV_CORRUPT) {
-        problem(v, "version %s: %s", HEX(stamp), mv_error_text());
-        rc = MV_OK;
+    *c = (vcommit){.stamp = *stamp, .pages = pages};
+    return c;
+}
+
+/* Reads first, for it may run again, and tells then. */
+static int check_record(verifier *v, const mv_stamp *stamp, const mvi_record *record)
+{
+    mv_slice value;
+    kv_txn *txn = v->piece.txn;
+    vcommit *c = add_commit(v, stamp, record->pages);
+    if (!c)
+        return mv_fail(MV_NOMEM, "out of memory verifying");
+    mvi_key time = mvi_key_time(v->db->ns, record->ms, stamp);
+    int timed = kv_get(txn, mvi_key_slice(&time), &value);
+    int rc = timed == MV_NOTFOUND ? MV_OK : timed;
+    if (!rc)
+        rc = mvi_record_pages(txn, v->db->ns, stamp, record, claim_page, c);
+    if (rc && rc != MV_CORRUPT) {
+        forget_commit(c);
+        v->n--;
+        return rc;
     }
+    if (rc)
+        problem(v, "version %s: %s", HEX(stamp), mv_error_text());
     if (c->all.count != record->changed)
         problem(v, "version %s names %zu pages and says it changed %llu", HEX(stamp), c->all.count,
                 (unsigned long long)record->changed);
@@ -85,35 +115,44 @@ static int check_record(verifier *v, kv_txn *txn, const mv_stamp *stamp, const m
                 HEX(&v->previous));
     if (record->ms < v->previous_ms)
         problem(v, "version %s is older than the version before it", HEX(stamp));
-    mvi_key time = mvi_key_time(v->db->ns, record->ms, stamp);
-    int found = rc ? rc : kv_get(txn, mvi_key_slice(&time), &value);
-    if (found == MV_NOTFOUND)
+    if (timed == MV_NOTFOUND)
         problem(v, "version %s is missing in the time index", HEX(stamp));
     v->previous = *stamp;
     v->previous_ms = record->ms;
-    return found == MV_NOTFOUND ? MV_OK : found;
+    return MV_OK;
 }
 
 /* All of them; one that cannot be read is told, and the rest looked at. */
-static int check_records(verifier *v, kv_txn *txn)
+static int check_records(verifier *v)
 {
-    mvi_key begin = mvi_key_commit(v->db->ns, &mvi_zero_stamp), end = mvi_key_commit(v->db->ns + 1, &mvi_zero_stamp);
-    kv_cursor *cursor;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    mvi_key begin, end;
+    mvi_record_range(v->db->ns, &mvi_zero_stamp, &v->latest.stamp, &begin, &end);
+    mvi_walk walk = mvi_walk_over(&v->piece, &begin, &end, 0);
+    int rc = MV_OK;
     while (!rc) {
         mv_slice key, value;
         mvi_record record;
-        rc = kv_next(cursor, &key, &value);
+        rc = mvi_walk_next(&walk, &key, &value);
         if (rc || key.size > MVI_COMMIT_KEY_SIZE)
             continue;
         mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT);
         if (mvi_record_decode(value, &record) == MV_OK)
-            rc = check_record(v, txn, &stamp, &record);
+            rc = mvi_walk_again(&walk, check_record(v, &stamp, &record));
         else
             problem(v, "version %s: %s", HEX(&stamp), mv_error_text());
     }
-    kv_cursor_close(cursor);
+    mvi_walk_close(&walk);
     return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+static void check_newest_record(verifier *v)
+{
+    if (mvi_stamp_cmp(&v->previous, &v->latest.stamp) != 0)
+        problem(v, "the newest version is said to be %s, and the last record is of %s", HEX(&v->latest.stamp),
+                HEX(&v->previous));
+    if (v->n && (v->latest.pages != v->commits[v->n - 1].pages || v->latest.ms != v->previous_ms))
+        problem(v, "the newest version is said to have %u pages, and its record says %u", v->latest.pages,
+                v->commits[v->n - 1].pages);
 }
 
 static vcommit *find_commit(const verifier *v, const mv_stamp *stamp)
@@ -134,6 +173,25 @@ static vcommit *find_commit(const verifier *v, const mv_stamp *stamp)
 
 /* ---- images ----------------------------------------------------------------- */
 
+static int is_later(const verifier *v, const mv_stamp *stamp)
+{
+    return mvi_stamp_cmp(stamp, &v->latest.stamp) > 0;
+}
+
+/* Reads whether a commit of which no record was read has one: *later says that it was made
+ * since the beginning. */
+static int look_up(verifier *v, const mv_stamp *stamp, int *later)
+{
+    mvi_key key = mvi_key_commit(v->db->ns, stamp);
+    mv_slice value;
+    *later = 0;
+    if (!is_later(v, stamp))
+        return MV_OK;
+    int rc = kv_get(v->piece.txn, mvi_key_slice(&key), &value);
+    *later = rc == MV_OK;
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
 /* The commit that `stamp` names must have changed this page. */
 static vcommit *expect(verifier *v, uint32_t pgno, const mv_stamp *stamp, const char *did)
 {
@@ -145,14 +203,16 @@ static vcommit *expect(verifier *v, uint32_t pgno, const mv_stamp *stamp, const 
     return c;
 }
 
-static void seen(verifier *v, uint32_t pgno, const mv_stamp *stamp)
+/* Whether the commit is known. */
+static int seen(verifier *v, uint32_t pgno, const mv_stamp *stamp, int later)
 {
-    vcommit *c = expect(v, pgno, stamp, "wrote");
+    vcommit *c = later ? NULL : expect(v, pgno, stamp, "wrote");
     if (c)
         mvi_pageset_remove(&c->claimed, pgno);
     v->check->images++;
     if (v->check->progress && v->check->images % 256 == 0)
         v->check->progress(v->check->ctx, v->check->images, v->images_of);
+    return later || c;
 }
 
 /* Decodes one image over the next newer one in v->newer (of `newer_size` bytes, 0:
@@ -170,144 +230,182 @@ static uint32_t decode(verifier *v, uint32_t pgno, const mvi_image *image, uint3
     return image->size;
 }
 
-/* The newest image of a page: staged, head, or none (cut off). */
-static int check_newest(verifier *v, kv_txn *txn, uint32_t pgno, mv_stamp *stamp, uint32_t *size)
+/* Where the look at one page stands. */
+typedef struct vpage {
+    uint32_t pgno;
+    mv_stamp newer; /* wrote the next newer image */
+    uint32_t size;  /* of that image, in v->newer; 0: damaged, or none */
+    int begun;      /* from here on it does not matter what others commit */
+    mvi_walk history;
+} vpage;
+
+/* Images that are newest in their places. A damaged one answers MV_NOTFOUND. */
+static int get_image(verifier *v, const mvi_key *key, uint32_t pgno, mvi_buf *scratch, mvi_image *image)
+{
+    int rc = mvi_image_get(v->piece.txn, key, scratch, image);
+    if (rc != MV_CORRUPT)
+        return rc;
+    problem(v, "page %u: %s", pgno, mv_error_text());
+    return MV_NOTFOUND;
+}
+
+/* The page's image that the large commit has not moved yet, if there is one. */
+static int check_staged(verifier *v, uint32_t pgno, const vcommit *pending)
 {
     mvi_buf scratch = {0};
     mvi_image image;
-    mvi_key key = mvi_key_head(v->db->ns, pgno);
-    int rc = mvi_image_get(txn, &key, &scratch, &image);
-    *size = 0;
-    *stamp = mvi_zero_stamp;
+    mvi_key key = mvi_key_staged(v->db->ns, v->latest.pending, pgno);
+    if (!pending || !mvi_pageset_has(&pending->all, pgno))
+        return MV_OK;
+    int rc = get_image(v, &key, pgno, &scratch, &image);
     if (!rc) {
-        *stamp = image.stamp;
-        seen(v, pgno, &image.stamp);
-        *size = decode(v, pgno, &image, 0);
-        if (pgno > v->latest.pages && !(v->latest.flags & MVI_PENDING))
-            problem(v, "page %u is stored and the database has %u pages", pgno, v->latest.pages);
-    }
-    if (rc == MV_CORRUPT) {
-        problem(v, "page %u: %s", pgno, mv_error_text());
-        rc = MV_NOTFOUND;
+        seen(v, pgno, &v->latest.stamp, 0);
+        decode(v, pgno, &image, 0);
     }
     mvi_buf_free(&scratch);
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
-static void check_link(verifier *v, uint32_t pgno, const mv_stamp *replaced, const mv_stamp *newer)
+/* The head, and where the history begins that it replaced: a later transaction must not
+ * meet what was replaced since. */
+static int check_head(verifier *v, vpage *p)
 {
-    vcommit *c = expect(v, pgno, replaced, "replaced");
-    int pending = v->latest.flags & MVI_PENDING && mvi_stamp_cmp(replaced, &v->latest.stamp) == 0;
-    if (mvi_stamp_cmp(replaced, newer) == 0 || pending || (c && pgno > c->pages))
+    mvi_buf scratch = {0};
+    mvi_image image;
+    mvi_key key = mvi_key_head(v->db->ns, p->pgno);
+    int later = 0, rc = get_image(v, &key, p->pgno, &scratch, &image);
+    if (!rc)
+        rc = look_up(v, &image.stamp, &later);
+    if (!rc) {
+        p->newer = image.stamp;
+        p->begun = seen(v, p->pgno, &image.stamp, later);
+        if (p->begun)
+            p->history.end = mvi_key_after(mvi_key_history(v->db->ns, p->pgno, &image.stamp));
+        p->size = decode(v, p->pgno, &image, 0);
+        if (p->pgno > v->latest.pages && !(v->latest.flags & MVI_PENDING) && !later)
+            problem(v, "page %u is stored and the database has %u pages", p->pgno, v->latest.pages);
+    }
+    mvi_buf_free(&scratch);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+static void check_link(verifier *v, const vpage *p, const mv_stamp *replaced, int later)
+{
+    vcommit *c = later ? NULL : expect(v, p->pgno, replaced, "replaced");
+    if (later || mvi_stamp_cmp(replaced, &p->newer) == 0 || (c && p->pgno > c->pages))
         return;
-    problem(v, "page %u: the image that version %s wrote over an older one is missing", pgno, HEX(replaced));
+    problem(v, "page %u: the image that version %s wrote over an older one is missing", p->pgno, HEX(replaced));
+}
+
+/* One history entry. Reads first, for it may run again. */
+static int check_entry(verifier *v, vpage *p, mv_slice key, mv_slice value, mvi_buf *scratch)
+{
+    mvi_image image;
+    mv_stamp replaced = mvi_key_get_stamp(key, MVI_STAMP_IN_HISTORY);
+    int later = 0, replaced_later = 0, rc = look_up(v, &replaced, &replaced_later);
+    int got = rc ? rc : mvi_image_parse(value, "an image", &image);
+    if (!got)
+        got = mvi_image_complete(v->piece.txn, key, scratch, &image);
+    if (!got)
+        got = look_up(v, &image.stamp, &later);
+    if (got && got != MV_CORRUPT)
+        return got;
+    check_link(v, p, &replaced, replaced_later);
+    if (got) {
+        problem(v, "page %u, replaced by version %s: %s", p->pgno, HEX(&replaced), mv_error_text());
+        p->size = 0;
+        return MV_OK;
+    }
+    seen(v, p->pgno, &image.stamp, later);
+    p->size = decode(v, p->pgno, &image, p->size);
+    p->newer = image.stamp;
+    return MV_OK;
+}
+
+/* The page's newest images, and with them the newest entry of its history. Where there is
+ * no head to say which entry that is, they must be of one transaction. */
+static int begin_page(verifier *v, vpage *p, const vcommit *pending, mv_slice *key, mv_slice *value)
+{
+    int rc = mvi_piece_begin(&v->piece);
+    uint64_t number = v->piece.number;
+    if (!rc)
+        rc = check_staged(v, p->pgno, pending);
+    if (!rc)
+        rc = check_head(v, p);
+    rc = mvi_walk_again(&p->history, rc);
+    if (!rc && v->piece.txn)
+        rc = mvi_walk_next(&p->history, key, value);
+    else if (!rc)
+        return MV_OK; /* once more, in a new transaction */
+    p->begun |= v->piece.number == number;
+    if (!p->begun && (!rc || rc == MV_NOTFOUND))
+        mvi_walk_back(&p->history);
+    return p->begun || rc != MV_NOTFOUND ? rc : MV_OK;
 }
 
 /* One page: from the newest image back to the oldest. */
-static int check_page(verifier *v, kv_txn *txn, uint32_t pgno)
+static int check_page(verifier *v, uint32_t pgno, const vcommit *pending)
 {
-    mv_stamp newer;
-    uint32_t size;
-    int rc = check_newest(v, txn, pgno, &newer, &size);
     mvi_key begin = mvi_key_history(v->db->ns, pgno, &mvi_zero_stamp);
     mvi_key end = mvi_key_after(mvi_key_history(v->db->ns, pgno, &mvi_last_stamp));
-    kv_cursor *cursor = NULL;
+    vpage p = {.pgno = pgno, .history = mvi_walk_over(&v->piece, &begin, &end, KV_REVERSE)};
     mvi_buf scratch = {0};
-    if (!rc)
-        rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, KV_REVERSE, &cursor);
+    int rc = MV_OK;
     while (!rc) {
-        mv_slice key, value;
-        mvi_image image;
-        rc = kv_next(cursor, &key, &value);
-        if (rc || mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
-            continue;
-        mv_stamp replaced = mvi_key_get_stamp(key, MVI_STAMP_IN_HISTORY);
-        check_link(v, pgno, &replaced, &newer);
-        rc = mvi_image_parse(value, "an image", &image);
-        if (!rc)
-            rc = mvi_image_complete(txn, key, &scratch, &image);
-        if (rc == MV_CORRUPT) {
-            problem(v, "page %u, replaced by version %s: %s", pgno, HEX(&replaced), mv_error_text());
-            rc = MV_OK;
-            size = 0;
-            continue;
-        }
-        if (rc)
-            continue;
-        seen(v, pgno, &image.stamp);
-        size = decode(v, pgno, &image, size);
-        newer = image.stamp;
+        mv_slice key = {NULL, 0}, value;
+        rc = p.begun ? mvi_walk_next(&p.history, &key, &value) : begin_page(v, &p, pending, &key, &value);
+        if (!rc && p.begun && key.size && !mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
+            rc = mvi_walk_again(&p.history, check_entry(v, &p, key, value, &scratch));
     }
-    kv_cursor_close(cursor);
+    mvi_walk_close(&p.history);
     mvi_buf_free(&scratch);
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
-static int check_staged(verifier *v, kv_txn *txn)
-{
-    if (!(v->latest.flags & MVI_PENDING))
-        return MV_OK;
-    vcommit *c = find_commit(v, &v->latest.stamp);
-    mvi_buf scratch = {0};
-    int rc = MV_OK;
-    for (uint32_t p = c ? mvi_pageset_next(&c->all, 0) : 0; p && !rc; p = mvi_pageset_next(&c->all, p)) {
-        mvi_key key = mvi_key_staged(v->db->ns, v->latest.pending, p);
-        mvi_image image;
-        rc = mvi_image_get(txn, &key, &scratch, &image);
-        if (rc == MV_NOTFOUND) {
-            rc = MV_OK;
-            continue;
-        }
-        if (!rc) {
-            seen(v, p, &v->latest.stamp);
-            decode(v, p, &image, 0);
-        }
-    }
-    mvi_buf_free(&scratch);
-    return rc;
-}
-
 /* The numbers of all pages with an image. */
-static int find_pages(verifier *v, kv_txn *txn, char kind, size_t full_size, mvi_pageset *pages)
+static int find_pages(verifier *v, char kind, size_t full_size, mvi_pageset *pages)
 {
-    mvi_key begin = mvi_key_meta(v->db->ns), end;
-    begin.bytes[3] = (uint8_t)kind;
-    end = mvi_key_after(begin);
-    kv_cursor *cursor;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    mvi_walk walk = mvi_walk_kind(&v->piece, v->db->ns, kind);
+    int rc = MV_OK;
     while (!rc) {
         mv_slice key, value;
-        rc = kv_next(cursor, &key, &value);
+        rc = mvi_walk_next(&walk, &key, &value);
         if (!rc && !mvi_key_is_more(key, full_size)) {
             rc = mvi_pageset_add(pages, mvi_key_get_pgno(key));
             v->images_of++;
         }
     }
-    kv_cursor_close(cursor);
+    mvi_walk_close(&walk);
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
-static int verify_in(verifier *v, kv_txn *txn)
+static int check_pages(verifier *v)
 {
     mvi_pageset pages = {0};
-    int rc = mvi_get_latest(txn, v->db->ns, &v->latest);
+    const vcommit *pending = v->latest.flags & MVI_PENDING ? find_commit(v, &v->latest.stamp) : NULL;
+    int rc = find_pages(v, 'h', MVI_HEAD_KEY_SIZE, &pages);
     if (!rc)
-        rc = check_records(v, txn);
-    if (!rc && mvi_stamp_cmp(&v->previous, &v->latest.stamp) != 0)
-        problem(v, "the newest version is said to be %s, and the last record is of %s", HEX(&v->latest.stamp),
-                HEX(&v->previous));
-    if (!rc && v->n && (v->latest.pages != v->commits[v->n - 1].pages || v->latest.ms != v->previous_ms))
-        problem(v, "the newest version is said to have %u pages, and its record says %u", v->latest.pages,
-                v->commits[v->n - 1].pages);
-    if (!rc)
-        rc = find_pages(v, txn, 'h', MVI_HEAD_KEY_SIZE, &pages);
-    if (!rc)
-        rc = find_pages(v, txn, 'v', MVI_HISTORY_KEY_SIZE, &pages);
+        rc = find_pages(v, 'v', MVI_HISTORY_KEY_SIZE, &pages);
+    for (uint32_t p = pending ? mvi_pageset_next(&pending->all, 0) : 0; p && !rc; p = mvi_pageset_next(&pending->all, p))
+        rc = mvi_pageset_add(&pages, p);
     for (uint32_t p = mvi_pageset_next(&pages, 0); p && !rc; p = mvi_pageset_next(&pages, p))
-        rc = check_page(v, txn, p);
-    if (!rc)
-        rc = check_staged(v, txn);
+        rc = check_page(v, p, pending);
     mvi_pageset_clear(&pages);
+    return rc;
+}
+
+static int verify(verifier *v)
+{
+    int rc = mvi_piece_begin(&v->piece);
+    if (!rc)
+        rc = mvi_get_latest(v->piece.txn, v->db->ns, &v->latest);
+    if (!rc)
+        rc = check_records(v);
+    if (!rc)
+        check_newest_record(v);
+    if (!rc)
+        rc = check_pages(v);
+    mvi_piece_end(&v->piece);
     for (size_t i = 0; i < v->n && !rc; i++)
         for (uint32_t p = mvi_pageset_next(&v->commits[i].claimed, 0); p && p <= v->commits[i].pages;
              p = mvi_pageset_next(&v->commits[i].claimed, p))
@@ -317,26 +415,21 @@ static int verify_in(verifier *v, kv_txn *txn)
 
 int mv_db_verify(mv_db *db, mv_check *check)
 {
-    verifier v = {.db = db, .check = check, .newer = malloc(MVI_PAGE_MAX), .page = malloc(MVI_PAGE_MAX)};
-    kv_txn *txn;
+    verifier v = {.db = db,
+                  .check = check,
+                  .piece = {.store = db->store},
+                  .newer = malloc(MVI_PAGE_MAX),
+                  .page = malloc(MVI_PAGE_MAX)};
     check->images = check->problems = 0;
-    int rc = v.newer && v.page ? MV_OK : mv_fail(MV_NOMEM, "out of memory verifying");
-    if (!rc)
-        rc = kv_read_begin(db->store->kv, &txn);
-    if (!rc) {
-        rc = verify_in(&v, txn);
-        kv_read_end(txn);
-        if (rc == MV_CORRUPT) { /* so damaged that the rest cannot be compared with it */
-            problem(&v, "%s", mv_error_text());
-            rc = MV_OK;
-        }
+    int rc = v.newer && v.page ? verify(&v) : mv_fail(MV_NOMEM, "out of memory verifying");
+    if (rc == MV_CORRUPT) { /* so damaged that the rest cannot be compared with it */
+        problem(&v, "%s", mv_error_text());
+        rc = MV_OK;
     }
     if (!rc && check->progress)
         check->progress(check->ctx, check->images, v.images_of);
-    for (size_t i = 0; i < v.n; i++) {
-        mvi_pageset_clear(&v.commits[i].claimed);
-        mvi_pageset_clear(&v.commits[i].all);
-    }
+    for (size_t i = 0; i < v.n; i++)
+        forget_commit(&v.commits[i]);
     free(v.commits);
     free(v.newer);
     free(v.page);
