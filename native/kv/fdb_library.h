@@ -35,6 +35,7 @@ typedef struct kvi_fdb_pair {
     X(fdb_error_t, fdb_future_block_until_ready, (FDBFuture *))                                                   \
     X(fdb_bool_t, fdb_future_is_ready, (FDBFuture *))                                                             \
     X(fdb_error_t, fdb_future_get_error, (FDBFuture *))                                                           \
+    X(fdb_error_t, fdb_future_get_int64, (FDBFuture *, int64_t *))                                                \
     X(fdb_error_t, fdb_future_get_key, (FDBFuture *, const uint8_t **, int *))                                    \
     X(fdb_error_t, fdb_future_get_value, (FDBFuture *, fdb_bool_t *, const uint8_t **, int *))                    \
     X(fdb_error_t, fdb_future_get_keyvalue_array, (FDBFuture *, const kvi_fdb_pair **, int *, fdb_bool_t *))      \
@@ -43,6 +44,7 @@ typedef struct kvi_fdb_pair {
     X(fdb_error_t, fdb_database_create_transaction, (FDBDatabase *, FDBTransaction **))                           \
     X(void, fdb_transaction_destroy, (FDBTransaction *))                                                          \
     X(fdb_error_t, fdb_transaction_set_option, (FDBTransaction *, int, const uint8_t *, int))                     \
+    X(FDBFuture *, fdb_transaction_get_read_version, (FDBTransaction *))                                          \
     X(FDBFuture *, fdb_transaction_get, (FDBTransaction *, const uint8_t *, int, fdb_bool_t))                     \
     X(FDBFuture *, fdb_transaction_get_range,                                                                     \
       (FDBTransaction *, const uint8_t *, int, fdb_bool_t, int, const uint8_t *, int, fdb_bool_t, int, int, int, \

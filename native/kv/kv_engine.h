@@ -21,6 +21,7 @@ typedef struct kv_ops {
     int (*clear)(kv_txn *, mv_slice);
     int (*clear_range)(kv_txn *, mv_slice, mv_slice);
     int (*add_read_conflict)(kv_txn *, mv_slice, mv_slice);
+    int (*raise_stamps)(kv_engine *, const kv_stamp *);
     int (*watch)(kv_engine *, mv_slice, mv_slice, unsigned);
 } kv_ops;
 

@@ -470,6 +470,35 @@ static int fdb_add_read_conflict(kv_txn *base, mv_slice from, mv_slice to)
     return error ? failed(t, error) : rc;
 }
 
+/* ---- stamps --------------------------------------------------------------- */
+
+/* A commit's version is greater than every read version given out before. */
+static int fdb_raise_stamps(kv_engine *base, const kv_stamp *above)
+{
+    fdb_engine *e = (fdb_engine *)base;
+    uint64_t wanted = mvi_get64(above->bytes);
+    int64_t version = 0;
+    fdb_error_t error = 0;
+    fdb_txn t;
+    int rc = begin(e, &t);
+    if (!rc) {
+        do {
+            FDBFuture *future = e->fdb->fdb_transaction_get_read_version(t.tr);
+            error = await(e->fdb, future);
+            if (!error)
+                error = e->fdb->fdb_future_get_int64(future, &version);
+            e->fdb->fdb_future_destroy(future);
+        } while (error && (error = back_off(&t, error)) == 0);
+    }
+    end(&t);
+    if (rc || error)
+        return rc ? rc : kvi_fdb_error(e, error, "reading the version");
+    if ((uint64_t)version >= wanted)
+        return MV_OK;
+    return mv_fail(MV_MISUSE, "the cluster's version is %lld, below %llu: fdbcli's advanceversion raises it",
+                   (long long)version, (unsigned long long)wanted);
+}
+
 /* ---- watch ------------------------------------------------------------------ */
 
 static int wait_ready(const kvi_fdb *f, FDBFuture *future, unsigned timeout_ms)
@@ -540,5 +569,6 @@ const kv_ops kvi_fdb_ops = {
     .clear = fdb_clear,
     .clear_range = fdb_clear_range,
     .add_read_conflict = fdb_add_read_conflict,
+    .raise_stamps = fdb_raise_stamps,
     .watch = fdb_watch,
 };

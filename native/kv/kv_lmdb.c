@@ -485,6 +485,28 @@ static int lmdb_add_read_conflict(kv_txn *base, mv_slice begin, mv_slice end)
     return MV_OK;
 }
 
+typedef struct raise_job {
+    uint64_t above;
+} raise_job;
+
+static int raise_in(kv_txn *base, void *ctx)
+{
+    lmdb_txn *t = (lmdb_txn *)base;
+    int rc = kvi_lmdb_raise(t->engine, t->txn, ((const raise_job *)ctx)->above);
+    return rc == MDB_NOTFOUND ? KV_NOTHING : written(t, rc);
+}
+
+/* Numbers are of eight bytes and must not run over: half of them may be passed over so. */
+static int lmdb_raise_stamps(kv_engine *base, const kv_stamp *above)
+{
+    raise_job job = {mvi_get64(above->bytes)};
+    kv_stamp unused;
+    if (job.above > UINT64_MAX / 2)
+        return mv_fail(MV_MISUSE, "stamps of store %s cannot be raised above %llu",
+                       ((lmdb_engine *)base)->directory, (unsigned long long)job.above);
+    return lmdb_transact(base, raise_in, &job, &unused);
+}
+
 /* Commits of this process wake the waiter; those of others are looked for. */
 static int lmdb_watch(kv_engine *base, mv_slice key, mv_slice known, unsigned timeout_ms)
 {
@@ -532,6 +554,7 @@ static const kv_ops lmdb_ops = {
     .clear = lmdb_clear,
     .clear_range = lmdb_clear_range,
     .add_read_conflict = lmdb_add_read_conflict,
+    .raise_stamps = lmdb_raise_stamps,
     .watch = lmdb_watch,
 };
 

@@ -368,6 +368,26 @@ int kvi_lmdb_adopt_size(lmdb_engine *engine)
 static const char version_key[] = "\xff"
                                   "stamp";
 
+static int put_versions(lmdb_engine *engine, MDB_txn *txn, uint64_t base, uint64_t high)
+{
+    MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key};
+    uint8_t record[VERSION_RECORD];
+    MDB_val value = {sizeof record, record};
+    mvi_put64(record, base);
+    mvi_put64(record + 8, high);
+    return mdb_put(txn, engine->dbi, &key, &value, 0);
+}
+
+int kvi_lmdb_raise(lmdb_engine *engine, MDB_txn *txn, uint64_t above)
+{
+    MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key}, value;
+    uint64_t number = (uint64_t)mdb_txn_id(txn);
+    int rc = mdb_get(txn, engine->dbi, &key, &value); /* written by now: kvi_lmdb_version was here */
+    if (!rc && value.mv_size >= VERSION_RECORD && mvi_get64(value.mv_data) + number > above)
+        return MDB_NOTFOUND;
+    return rc ? rc : put_versions(engine, txn, above - number, above + VERSION_BLOCK);
+}
+
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
 {
     MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key}, value;
@@ -384,9 +404,5 @@ int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
     *version = base + number;
     if (*version < high && engine->has_block)
         return 0;
-    uint8_t record[VERSION_RECORD];
-    mvi_put64(record, base);
-    mvi_put64(record + 8, *version + VERSION_BLOCK);
-    value = (MDB_val){sizeof record, record};
-    return mdb_put(top, engine->dbi, &key, &value, 0);
+    return put_versions(engine, top, base, *version + VERSION_BLOCK);
 }

@@ -52,6 +52,10 @@ int kvi_lmdb_adopt_size(lmdb_engine *engine);
  * versions in it when the old one is used up, or of an earlier opening. */
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);
 
+/* Records in the write transaction `txn` that the versions after its own are greater than
+ * `above`. MDB_NOTFOUND: they are already, and nothing was written. */
+int kvi_lmdb_raise(lmdb_engine *engine, MDB_txn *txn, uint64_t above);
+
 /* Turns an LMDB or errno result into an mv_code with a message. */
 int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing);
 

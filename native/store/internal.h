@@ -82,6 +82,14 @@ int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_st
 /* Brings the shared cache from where it is to `to`. */
 int mvi_cache_follow(mv_db *db, kv_txn *txn, const mv_stamp *to);
 
+/* ---- names.c, discard.c: names, for transactions that do more than that -------- */
+int mvi_key_conflict(kv_txn *txn, const mvi_key *key); /* with a change of just this key */
+int mvi_name_get(kv_txn *txn, const char *name, uint32_t *ns); /* MV_NOTFOUND without a message; a conflict */
+int mvi_name_set(kv_txn *txn, const char *name, uint32_t ns);
+int mvi_name_clear(kv_txn *txn, const char *name);
+int mvi_meta_get(kv_txn *txn, uint32_t ns, mvi_meta *meta);
+int mvi_is_unfinished(const char *name);
+
 /* ---- writes.c ---------------------------------------------------------- */
 void mvi_writes_begin(mv_db *db);
 void mvi_writes_drop(mv_db *db); /* also clears what was staged */

@@ -10,19 +10,18 @@ typedef struct naming {
     mvi_meta wrote;
 } naming;
 
-static int conflict(kv_txn *txn, const mvi_key *key)
+int mvi_key_conflict(kv_txn *txn, const mvi_key *key)
 {
     mvi_key end = *key;
     end.bytes[end.size++] = 0; /* the key itself and nothing else */
     return kv_add_read_conflict(txn, mvi_key_slice(key), mvi_key_slice(&end));
 }
 
-/* The id behind a name; MV_NOTFOUND without a message. */
-static int get_ns(kv_txn *txn, const char *name, uint32_t *ns)
+int mvi_name_get(kv_txn *txn, const char *name, uint32_t *ns)
 {
     mvi_key key = mvi_key_name(name);
     mv_slice value;
-    int rc = conflict(txn, &key);
+    int rc = mvi_key_conflict(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc && value.size != 4)
@@ -35,7 +34,7 @@ static int get_ns(kv_txn *txn, const char *name, uint32_t *ns)
 static int must_be_free(kv_txn *txn, const naming *n, const char *name)
 {
     uint32_t taken;
-    int rc = get_ns(txn, name, &taken);
+    int rc = mvi_name_get(txn, name, &taken);
     if (rc == MV_NOTFOUND)
         return MV_OK;
     return rc ? rc : mv_fail(MV_EXISTS, "store %s has a database \"%s\" already: choose another name, or delete that one",
@@ -44,11 +43,11 @@ static int must_be_free(kv_txn *txn, const naming *n, const char *name)
 
 static int must_exist(kv_txn *txn, const naming *n, uint32_t *ns)
 {
-    int rc = get_ns(txn, n->name, ns);
+    int rc = mvi_name_get(txn, n->name, ns);
     return rc == MV_NOTFOUND ? mv_fail(rc, "no database \"%s\" in store %s", n->name, n->store->url) : rc;
 }
 
-static int get_meta(kv_txn *txn, uint32_t ns, mvi_meta *meta)
+int mvi_meta_get(kv_txn *txn, uint32_t ns, mvi_meta *meta)
 {
     mvi_key key = mvi_key_meta(ns);
     mv_slice value;
@@ -67,7 +66,7 @@ static int set_meta(kv_txn *txn, naming *n, uint32_t ns, const mvi_meta *meta)
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_meta_encode(meta, value)));
 }
 
-static int set_name(kv_txn *txn, const char *name, uint32_t ns)
+int mvi_name_set(kv_txn *txn, const char *name, uint32_t ns)
 {
     mvi_key key = mvi_key_name(name);
     uint8_t value[4];
@@ -75,7 +74,7 @@ static int set_name(kv_txn *txn, const char *name, uint32_t ns)
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, 4));
 }
 
-static int clear_name(kv_txn *txn, const char *name)
+int mvi_name_clear(kv_txn *txn, const char *name)
 {
     mvi_key key = mvi_key_name(name);
     return kv_clear(txn, mvi_key_slice(&key));
@@ -88,7 +87,7 @@ static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
     mv_slice value;
     mvi_latest latest;
     uint8_t bytes[MVI_LATEST_ROOM];
-    int rc = conflict(txn, &key);
+    int rc = mvi_key_conflict(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc)
@@ -107,7 +106,7 @@ static int next_id(kv_txn *txn, uint32_t *ns)
     mvi_key key = mvi_key_next_id();
     mv_slice value;
     uint8_t next[4];
-    int rc = conflict(txn, &key);
+    int rc = mvi_key_conflict(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (rc && rc != MV_NOTFOUND)
@@ -129,7 +128,7 @@ static int create_in(kv_txn *txn, void *ctx)
     if (!rc)
         rc = next_id(txn, &ns);
     if (!rc)
-        rc = set_name(txn, n->name, ns);
+        rc = mvi_name_set(txn, n->name, ns);
     if (!rc)
         rc = set_meta(txn, n, ns, &meta);
     mvi_key key = mvi_key_latest(ns);
@@ -143,14 +142,14 @@ static int delete_in(kv_txn *txn, void *ctx)
     mvi_meta meta;
     int rc = must_exist(txn, n, &ns);
     if (!rc)
-        rc = get_meta(txn, ns, &meta);
+        rc = mvi_meta_get(txn, ns, &meta);
     if (rc)
         return rc;
     meta.deleted_ms = n->now_ms;
     rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = set_deleted(txn, ns, 1);
-    return rc ? rc : clear_name(txn, n->name);
+    return rc ? rc : mvi_name_clear(txn, n->name);
 }
 
 /* The most recently deleted database of that name. */
@@ -193,7 +192,7 @@ static int undelete_in(kv_txn *txn, void *ctx)
     rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = set_deleted(txn, ns, 0);
-    return rc ? rc : set_name(txn, n->other, ns);
+    return rc ? rc : mvi_name_set(txn, n->other, ns);
 }
 
 static int rename_in(kv_txn *txn, void *ctx)
@@ -205,14 +204,14 @@ static int rename_in(kv_txn *txn, void *ctx)
     if (!rc)
         rc = must_be_free(txn, n, n->other);
     if (!rc)
-        rc = get_meta(txn, ns, &meta);
+        rc = mvi_meta_get(txn, ns, &meta);
     if (rc)
         return rc;
     memcpy(meta.name, n->other, strlen(n->other) + 1);
     rc = set_meta(txn, n, ns, &meta);
     if (!rc)
-        rc = clear_name(txn, n->name);
-    return rc ? rc : set_name(txn, n->other, ns);
+        rc = mvi_name_clear(txn, n->name);
+    return rc ? rc : mvi_name_set(txn, n->other, ns);
 }
 
 /* After an unknown result: does the store hold what the run before wrote? */

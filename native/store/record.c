@@ -124,6 +124,15 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     mvi_buf_add(out, checksum, CHECKSUM);
 }
 
+void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target)
+{
+    size_t fixed = MV_TXID_SIZE + MV_STAMP_SIZE + 14, body = size - CHECKSUM;
+    memcpy(value + MV_TXID_SIZE, previous->bytes, MV_STAMP_SIZE);
+    if (value[fixed - 1] == MV_KIND_REVERT)
+        memcpy(value + fixed, target->bytes, MV_STAMP_SIZE);
+    mvi_put32(value + body, (uint32_t)mvi_checksum(value, body, 0));
+}
+
 static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
 {
     mvi_reader r = {text.data, text.data + text.size, 0};

@@ -55,6 +55,9 @@ typedef struct mvi_record {
 void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out);
 int mvi_record_decode(mv_slice value, mvi_record *record);
 
+/* Gives an encoded record other stamps: of the version before and, of a revert, of its target. */
+void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target);
+
 /* Calls `each` for every page of a record's set, in ascending order; its non-zero
  * answer ends the walk and is returned. */
 int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record,

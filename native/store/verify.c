@@ -388,7 +388,7 @@ static int check_pages(verifier *v)
         rc = find_pages(v, 'v', MVI_HISTORY_KEY_SIZE, &pages);
     for (uint32_t p = pending ? mvi_pageset_next(&pending->all, 0) : 0; p && !rc; p = mvi_pageset_next(&pending->all, p))
         rc = mvi_pageset_add(&pages, p);
-    for (uint32_t p = mvi_pageset_next(&pages, 0); p && !rc; p = mvi_pageset_next(&pages, p))
+    for (uint32_t p = mvi_pageset_next(&pages, 0); p && !rc && !v->check->stop; p = mvi_pageset_next(&pages, p))
         rc = check_page(v, p, pending);
     mvi_pageset_clear(&pages);
     return rc;
@@ -406,7 +406,7 @@ static int verify(verifier *v)
     if (!rc)
         rc = check_pages(v);
     mvi_piece_end(&v->piece);
-    for (size_t i = 0; i < v->n && !rc; i++)
+    for (size_t i = 0; i < v->n && !rc && !v->check->stop; i++)
         for (uint32_t p = mvi_pageset_next(&v->commits[i].claimed, 0); p && p <= v->commits[i].pages;
              p = mvi_pageset_next(&v->commits[i].claimed, p))
             problem(v, "page %u: version %s changed it and its image is missing", p, HEX(&v->commits[i].stamp));
@@ -421,6 +421,7 @@ int mv_db_verify(mv_db *db, mv_check *check)
                   .newer = malloc(MVI_PAGE_MAX),
                   .page = malloc(MVI_PAGE_MAX)};
     check->images = check->problems = 0;
+    check->stop = 0;
     int rc = v.newer && v.page ? verify(&v) : mv_fail(MV_NOMEM, "out of memory verifying");
     if (rc == MV_CORRUPT) { /* so damaged that the rest cannot be compared with it */
         problem(&v, "%s", mv_error_text());
