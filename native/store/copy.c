@@ -213,6 +213,14 @@ static int choose_names(mvi_copier *c)
     return rc == MV_MISUSE ? MV_OK : rc;
 }
 
+/* New names are 1, 2, ...: also those must be smaller than all later ones. */
+static int raise_above_new_names(const mvi_copier *c)
+{
+    kv_stamp above = {{0}};
+    mvi_put64(above.bytes, c->stamps_n);
+    return kv_raise_stamps(c->to->kv, &above);
+}
+
 static int begin_anew(mvi_copier *c)
 {
     mvi_latest latest;
@@ -349,17 +357,19 @@ static int copy_locked(mvi_copier *c)
         rc = c->wrote.size ? go_on(c) : begin_anew(c);
     if (!rc)
         rc = mvi_copy_plan(c);
+    if (!rc && c->copied.renamed)
+        rc = raise_above_new_names(c);
     if (!rc)
         rc = mvi_copy_keys(c);
     if (!rc)
         rc = mvi_copy_verify(c);
     if (!rc)
-        rc = kv_transact(c->to->kv, show_in, c, NULL);
-    if (!rc)
         rc = count_later(c, &c->copied.version, NULL, &c->copy->source);
+    if (!rc)
+        rc = mvi_copy_stamp(c, &c->copied.version, &c->copy->newest);
     c->copy->source = c->copied.version;
     c->copy->renamed = c->copied.renamed ? c->stamps_n : 0;
-    return rc ? rc : mvi_copy_stamp(c, &c->copied.version, &c->copy->newest);
+    return rc ? rc : kv_transact(c->to->kv, show_in, c, NULL); /* last: what was shown did not fail */
 }
 
 static int check_names(mvi_copier *c)
