@@ -1,10 +1,16 @@
 """Databases moved into a cluster and out again."""
 
 import secrets
+import subprocess
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
+import cluster
 import mvsqlite_py
+
+AHEAD = 10**15
+"""A version that a cluster reaches after thirty years."""
 
 ROWS = "WITH RECURSIVE g(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM g WHERE x < 4000)"
 
@@ -39,7 +45,7 @@ def test_into_a_cluster_and_out_again(fdb_cluster: Path, tmp_path: Path) -> None
     with mvsqlite_py.open_store(urls[0]) as first:
         first.create("gone.db")
         first.delete("gone.db")
-    for place, following in zip(urls, urls[1:], strict=False):
+    for place, following in pairwise(urls):
         with mvsqlite_py.open_store(place) as there, mvsqlite_py.open_store(following) as here:
             database = there.database("a.db")
             copied, deleted = there.copy_to(here)
@@ -52,19 +58,25 @@ def test_into_a_cluster_and_out_again(fdb_cluster: Path, tmp_path: Path) -> None
 
 
 def test_a_cluster_behind_the_source_gives_new_names(fdb_cluster: Path, tmp_path: Path) -> None:
-    """Stamps of an embedded store are above those of a cluster it never saw."""
-    cluster = f"fdb:{fdb_cluster}?prefix={secrets.token_hex(8)}/"
-    with (
-        mvsqlite_py.open_store(cluster) as ahead,
-        mvsqlite_py.open_store(f"lmdb:{tmp_path / 'store'}") as embedded,
-    ):
-        with closing(mvsqlite_py.connect("a.db", ahead)) as connection:
-            connection.execute("CREATE TABLE t(a, b)")
-        ahead.copy_to(embedded)
-        database = embedded.database("a.db")
-        commit(database)
-        copied = embedded.copy_to(ahead, "a.db", new_name="back.db")[0]
-        back = ahead.database("back.db")
-        assert copied.renamed in {0, 2}  # the cluster's versions pass the embedded store's within moments
-        assert [state for _, state in contents(database)] == [state for _, state in contents(back)]
-        commit(back)
+    """The source is a cluster whose versions were advanced beyond the destination's."""
+    with cluster.run(tmp_path) as ahead:
+        command = f"advanceversion {AHEAD}"
+        fdbcli = [cluster.find("fdbcli"), "-C", str(ahead), "--timeout", "60", "--exec", command]
+        subprocess.run(fdbcli, check=True, capture_output=True, timeout=90)
+        with (
+            mvsqlite_py.open_store(f"fdb:{ahead}") as there,
+            mvsqlite_py.open_store(f"fdb:{fdb_cluster}?prefix={secrets.token_hex(8)}/") as here,
+        ):
+            with closing(mvsqlite_py.connect("a.db", there)) as connection:
+                connection.execute("CREATE TABLE t(a, b)")
+                connection.execute("INSERT INTO t VALUES (1, 'one'), (2, 'two')")
+            database = there.database("a.db")
+            assert database.newest
+            there.database("a.db").revert(version=database.newest.version)
+            commit(database)
+            (copied,) = there.copy_to(here)
+            copy = here.database("a.db")
+            assert int(str(copied.version)[:16], 16) > AHEAD
+            assert copied.renamed == copied.versions == len(contents(database))
+            assert [state for _, state in contents(database)] == [state for _, state in contents(copy)]
+            assert commit(copy) > str(copied.new_version)
