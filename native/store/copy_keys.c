@@ -5,6 +5,7 @@
  * the megabyte from which transactions are discouraged. */
 #define BATCH_BYTES ((size_t)4 << 20)
 #define CLUSTER_BATCH_BYTES ((size_t)800 << 10)
+#define CLUSTER_VALUE 100000
 #define BATCH_KEYS 8192
 #define TELL_EVERY 256
 
@@ -174,6 +175,9 @@ static int add_put(mvi_copier *c, const mvi_key *key, int image)
 
 static int add_value(mvi_copier *c, const mvi_key *key, mv_slice value)
 {
+    if (c->to->traits->many_hosts && value.size > CLUSTER_VALUE)
+        return mv_fail(MV_FULL, "a version of \"%s\" has a record of %zu bytes, and the destination takes %d: its "
+                                "message is too long", c->meta.name, value.size, CLUSTER_VALUE);
     int rc = add_put(c, key, 0);
     if (rc)
         return rc;
