@@ -359,6 +359,31 @@ int kvi_lmdb_adopt_size(lmdb_engine *engine)
     return resize(engine, 0);
 }
 
+int kvi_lmdb_overtaken(const lmdb_engine *engine, MDB_txn *txn)
+{
+    MDB_envinfo info; /* read from the data file, unlike where snapshots begin */
+    return mdb_env_info(engine->env, &info) == 0 && info.me_last_txnid > mdb_txn_id(txn);
+}
+
+int kvi_lmdb_settle(lmdb_engine *engine, unsigned wait_ms)
+{
+    MDB_txn *txn;
+    int rc = kvi_gate_enter(engine->gate, wait_ms);
+    if (rc)
+        return rc;
+    pthread_rwlock_rdlock(&engine->map);
+    rc = mdb_txn_begin(engine->env, NULL, 0, &txn);
+    if (!rc)
+        mdb_txn_abort(txn);
+    pthread_rwlock_unlock(&engine->map);
+    if (rc == MDB_MAP_RESIZED) /* found out with the write lock held, which is all we want */
+        rc = 0;
+    if (!rc)
+        kvi_gate_settled(engine->gate);
+    kvi_gate_leave(engine->gate);
+    return rc ? kvi_lmdb_error(engine, rc, "looking after a process that died in its commit") : MV_OK;
+}
+
 /* Versions are LMDB's own transaction numbers plus a base. A copy made with
  * compaction starts its numbers again at 1, so the record below also says up to
  * where versions may have been given out. The data file can only be replaced while
@@ -368,24 +393,35 @@ int kvi_lmdb_adopt_size(lmdb_engine *engine)
 static const char version_key[] = "\xff"
                                   "stamp";
 
-static int put_versions(lmdb_engine *engine, MDB_txn *txn, uint64_t base, uint64_t high)
+static mv_slice encode_versions(uint64_t base, uint64_t high, uint8_t record[VERSION_RECORD])
 {
-    MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key};
-    uint8_t record[VERSION_RECORD];
-    MDB_val value = {sizeof record, record};
     mvi_put64(record, base);
     mvi_put64(record + 8, high);
-    return mdb_put(txn, engine->dbi, &key, &value, 0);
+    return mvi_slice(record, VERSION_RECORD);
 }
 
-int kvi_lmdb_raise(lmdb_engine *engine, MDB_txn *txn, uint64_t above)
+static int raise_in(kv_txn *txn, void *ctx)
 {
-    MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key}, value;
-    uint64_t number = (uint64_t)mdb_txn_id(txn);
-    int rc = mdb_get(txn, engine->dbi, &key, &value); /* written by now: kvi_lmdb_version was here */
-    if (!rc && value.mv_size >= VERSION_RECORD && mvi_get64(value.mv_data) + number > above)
-        return MDB_NOTFOUND;
-    return rc ? rc : put_versions(engine, txn, above - number, above + VERSION_BLOCK);
+    uint64_t above = *(const uint64_t *)ctx;
+    mv_slice key = mvi_slice(version_key, sizeof version_key - 1), value;
+    uint8_t record[VERSION_RECORD];
+    int rc = kv_get(txn, key, &value); /* it is there: kvi_lmdb_version was here in this transaction */
+    if (rc || value.size < VERSION_RECORD)
+        return rc ? rc : mv_fail(MV_CORRUPT, "the record of the store's versions has %zu bytes", value.size);
+    uint64_t base = mvi_get64(value.data), high = mvi_get64(value.data + 8);
+    if (base >= above)
+        return KV_NOTHING;
+    return kv_set(txn, key, encode_versions(above, (high > above ? high : above) + VERSION_BLOCK, record));
+}
+
+/* Versions are of eight bytes and must not run over: half of them may be passed over so. */
+int kvi_lmdb_raise_stamps(kv_engine *base, const kv_stamp *above)
+{
+    uint64_t version = mvi_get64(above->bytes);
+    if (version > UINT64_MAX / 2)
+        return mv_fail(MV_MISUSE, "stamps of store %s cannot be raised above %llu",
+                       ((lmdb_engine *)base)->directory, (unsigned long long)version);
+    return kv_transact(base, raise_in, &version, NULL);
 }
 
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
@@ -404,5 +440,8 @@ int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
     *version = base + number;
     if (*version < high && engine->has_block)
         return 0;
-    return put_versions(engine, top, base, *version + VERSION_BLOCK);
+    uint8_t record[VERSION_RECORD];
+    mv_slice encoded = encode_versions(base, *version + VERSION_BLOCK, record);
+    value = (MDB_val){encoded.size, record};
+    return mdb_put(top, engine->dbi, &key, &value, 0);
 }

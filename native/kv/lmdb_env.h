@@ -48,13 +48,20 @@ void kvi_lmdb_env_close(lmdb_engine *engine);
 int kvi_lmdb_grow(lmdb_engine *engine);
 int kvi_lmdb_adopt_size(lmdb_engine *engine);
 
+/* Whether there is a commit newer than the read transaction's snapshot. LMDB may not tell
+ * of it: its writer is about to, or died. */
+int kvi_lmdb_overtaken(const lmdb_engine *engine, MDB_txn *txn);
+/* Makes LMDB tell of the commit of a process that died before it could: takes the gate
+ * (kvi_gate_enter says how wait_ms is meant) and begins a write transaction in vain.
+ * Call without holding `map`. */
+int kvi_lmdb_settle(lmdb_engine *engine, unsigned wait_ms);
+
 /* The stamp version of the write transaction `top`; records a new block of
  * versions in it when the old one is used up, or of an earlier opening. */
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);
 
-/* Records in the write transaction `txn` that the versions after its own are greater than
- * `above`. MDB_NOTFOUND: they are already, and nothing was written. */
-int kvi_lmdb_raise(lmdb_engine *engine, MDB_txn *txn, uint64_t above);
+/* kv_raise_stamps: a greater base. */
+int kvi_lmdb_raise_stamps(kv_engine *engine, const kv_stamp *above);
 
 /* Turns an LMDB or errno result into an mv_code with a message. */
 int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing);

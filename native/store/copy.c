@@ -21,21 +21,29 @@ static int read_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest)
     return rc ? rc : mvi_latest_decode(value, latest);
 }
 
-static int read_source(mvi_copier *c, mvi_latest *latest)
+typedef struct reading {
+    mvi_copier *c;
+    mvi_latest *latest;
+} reading;
+
+static int read_source_in(kv_txn *txn, void *ctx)
 {
+    const reading *r = ctx;
+    mvi_copier *c = r->c;
     mvi_key key = mvi_key_meta(c->source);
     mv_slice value;
-    int rc = mvi_piece_begin(&c->piece);
-    if (!rc)
-        rc = kv_get(c->piece.txn, mvi_key_slice(&key), &value);
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (rc == MV_NOTFOUND)
-        rc = mv_fail(rc, "no database %u in store %s", c->source, c->from->url);
+        return mv_fail(rc, "no database %u in store %s", c->source, c->from->url);
     if (!rc)
         rc = mvi_meta_decode(value, &c->meta);
-    if (!rc)
-        rc = read_latest(c->piece.txn, c->source, latest);
-    mvi_piece_end(&c->piece);
-    return rc;
+    return rc ? rc : read_latest(txn, c->source, r->latest);
+}
+
+static int read_source(mvi_copier *c, mvi_latest *latest)
+{
+    reading r = {c, latest};
+    return mvi_read_in(c->from, read_source_in, &r);
 }
 
 /* The newest version that is not still moving. */
@@ -52,23 +60,29 @@ static int settled(mvi_copier *c, mvi_latest *latest)
     return rc;
 }
 
-/* The id of a version's commit; MV_NOTFOUND without a message. */
-static int read_txid(mv_store *store, uint32_t ns, const mv_stamp *stamp, uint8_t *txid)
+typedef struct identity {
+    mvi_key key; /* of the record */
+    uint8_t *txid;
+} identity;
+
+static int read_txid_in(kv_txn *txn, void *ctx)
 {
-    mvi_key key = mvi_key_commit(ns, stamp);
-    kv_txn *txn;
+    const identity *i = ctx;
     mv_slice value;
     mvi_record record;
-    int rc = kv_read_begin(store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
+    int rc = kv_get(txn, mvi_key_slice(&i->key), &value);
     if (!rc)
         rc = mvi_record_decode(value, &record);
     if (!rc)
-        memcpy(txid, record.txid, MV_TXID_SIZE);
-    kv_read_end(txn);
+        memcpy(i->txid, record.txid, MV_TXID_SIZE);
     return rc;
+}
+
+/* The id of a version's commit; MV_NOTFOUND without a message. */
+static int read_txid(mv_store *store, uint32_t ns, const mv_stamp *stamp, uint8_t *txid)
+{
+    identity i = {mvi_key_commit(ns, stamp), txid};
+    return mvi_read_in(store, read_txid_in, &i);
 }
 
 /* Counts the source's versions after `after`, newest first, up to the commit `txid` (NULL:
@@ -116,7 +130,7 @@ static int is_copy(mvi_copier *c, uint32_t ns, const mvi_meta *meta, const mvi_l
 }
 
 typedef struct look {
-    mvi_copier *c;
+    mvi_key name; /* to be looked up */
     uint32_t found; /* 0: none */
     mvi_meta meta;
     mvi_latest latest;
@@ -147,23 +161,25 @@ static int find_deleted(mvi_copier *c, look *l)
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
-static int find_named(mvi_copier *c, const char *name, look *l)
+static int find_named_in(kv_txn *txn, void *ctx)
 {
-    mvi_key key = mvi_key_name(name);
+    look *l = ctx;
     mv_slice value;
-    kv_txn *txn;
-    int rc = kv_read_begin(c->to->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
+    l->found = 0;
+    int rc = kv_get(txn, mvi_key_slice(&l->name), &value);
     if (!rc && value.size == 4) {
         l->found = mvi_get32(value.data);
         rc = mvi_meta_get(txn, l->found, &l->meta);
         if (!rc)
             rc = read_latest(txn, l->found, &l->latest);
     }
-    kv_read_end(txn);
     return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+static int find_named(mvi_copier *c, const char *name, look *l)
+{
+    l->name = mvi_key_name(name);
+    return mvi_read_in(c->to, find_named_in, l);
 }
 
 static int name_is_taken(const mvi_copier *c)
@@ -175,7 +191,7 @@ static int name_is_taken(const mvi_copier *c)
 /* Sets copy->already; MV_EXISTS if the name is another database's. */
 static int look_for_copy(mvi_copier *c)
 {
-    look l = {.c = c};
+    look l = {.found = 0};
     int rc = c->meta.deleted_ms ? find_deleted(c, &l) : find_named(c, c->name, &l), yes = 0;
     if (rc || !l.found)
         return rc;
@@ -251,27 +267,23 @@ static int go_on(mvi_copier *c)
     return rc;
 }
 
-static int read_wrote(mvi_copier *c)
+static int read_wrote_in(kv_txn *txn, void *ctx)
 {
+    mvi_copier *c = ctx;
     mvi_key key = mvi_key_copying(c->target);
     mv_slice value;
-    kv_txn *txn;
-    int rc = kv_read_begin(c->to->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc)
         mvi_buf_add(&c->wrote, value.data, value.size);
-    kv_read_end(txn);
     if (!rc && c->wrote.failed)
-        rc = mv_fail(MV_NOMEM, "out of memory copying");
+        return mv_fail(MV_NOMEM, "out of memory copying");
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
 /* The hidden database: the one an interrupted copy left, or a new one. */
 static int find_hidden(mvi_copier *c)
 {
-    look l = {.c = c};
+    look l = {.found = 0};
     int rc = find_named(c, c->hidden, &l);
     if (!rc && l.found && c->copy->restart) {
         rc = mv_discard(c->to, l.found);
@@ -329,7 +341,7 @@ static int show_in(kv_txn *txn, void *ctx)
     int yes = 0, rc = kv_maybe_committed(txn) ? was_shown(txn, c, &yes) : MV_OK;
     if (rc || yes)
         return rc ? rc : KV_NOTHING;
-    rc = mvi_key_conflict(txn, &key);
+    rc = mvi_guard(txn, &key);
     if (!rc)
         rc = read_latest(txn, c->target, &latest);
     if (!rc)
@@ -352,7 +364,7 @@ static int show_in(kv_txn *txn, void *ctx)
 
 static int copy_locked(mvi_copier *c)
 {
-    int rc = read_wrote(c);
+    int rc = mvi_read_in(c->to, read_wrote_in, c);
     if (!rc)
         rc = c->wrote.size ? go_on(c) : begin_anew(c);
     if (!rc)

@@ -54,7 +54,7 @@ int mvi_copy_plan(mvi_copier *c)
 {
     mvi_key begin, end;
     mvi_record_range(c->source, &mvi_zero_stamp, &c->copied.version, &begin, &end);
-    mvi_walk walk = mvi_walk_over(&c->piece, &begin, &end, 0);
+    mvi_walk walk = mvi_walk_over(&c->piece, &begin, &end, KV_BULK);
     int rc = MV_OK;
     c->newest = (mvi_latest){.stamp = c->copied.version};
     while (!rc) {
@@ -102,7 +102,7 @@ static int check_copied(kv_txn *txn, const writing *w)
     const mvi_copier *c = w->c;
     mvi_key key = mvi_key_copying(c->target);
     mv_slice is, wrote = mvi_slice(c->wrote.data, c->wrote.size);
-    int rc = mvi_key_conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &is);
     if (rc && rc != MV_NOTFOUND)
@@ -373,7 +373,7 @@ static int copy_all_changed(mvi_copier *c)
     while (p && p <= c->newest.pages && !rc) {
         mvi_key key = mvi_key_head(c->source, p);
         rc = copy_changed(c, p);
-        if (rc == MV_STALE && tries++ < 2) {
+        if (mvi_again(rc, &tries)) {
             mvi_piece_end(&c->piece);
             rc = MV_OK;
             continue;
@@ -393,7 +393,7 @@ static int take_step(mvi_copier *c)
     switch (c->copied.step) {
     case MVI_RECORDS:
         mvi_record_range(c->source, &mvi_zero_stamp, &c->copied.version, &begin, &end);
-        return walk_keys(c, mvi_walk_over(&c->piece, &begin, &end, 0), 0, copy_record);
+        return walk_keys(c, mvi_walk_over(&c->piece, &begin, &end, KV_BULK), 0, copy_record);
     case MVI_PAST:
         return walk_keys(c, mvi_walk_kind(&c->piece, c->source, 'v'), MVI_HISTORY_KEY_SIZE, copy_past);
     case MVI_HEADS:

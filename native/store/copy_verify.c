@@ -166,7 +166,7 @@ static int add_all_changed(meter *m)
     uint32_t p = mvi_pageset_next(&changed, 0);
     while (p && !rc) {
         rc = mvi_pageset_has(&m->heads, p) ? MV_OK : add_changed(m, p);
-        if (rc == MV_STALE && tries++ < 2) {
+        if (mvi_again(rc, &tries)) {
             mvi_piece_end(&m->piece);
             rc = MV_OK;
             continue;
@@ -186,7 +186,7 @@ static int measure(mvi_copier *c, int here, sums *out)
     int rc = here ? mvi_copy_stamp(c, &c->copied.version, &m.until) : MV_OK;
     mvi_record_range(m.ns, &mvi_zero_stamp, &m.until, &begin, &end);
     if (!rc)
-        rc = walk_all(&m, mvi_walk_over(&m.piece, &begin, &end, 0), add_record);
+        rc = walk_all(&m, mvi_walk_over(&m.piece, &begin, &end, KV_BULK), add_record);
     if (!rc)
         rc = walk_all(&m, mvi_walk_kind(&m.piece, m.ns, 'v'), add_past);
     if (!rc)

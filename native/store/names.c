@@ -10,18 +10,11 @@ typedef struct naming {
     mvi_meta wrote;
 } naming;
 
-int mvi_key_conflict(kv_txn *txn, const mvi_key *key)
-{
-    mvi_key end = *key;
-    end.bytes[end.size++] = 0; /* the key itself and nothing else */
-    return kv_add_read_conflict(txn, mvi_key_slice(key), mvi_key_slice(&end));
-}
-
 int mvi_name_get(kv_txn *txn, const char *name, uint32_t *ns)
 {
     mvi_key key = mvi_key_name(name);
     mv_slice value;
-    int rc = mvi_key_conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc && value.size != 4)
@@ -80,14 +73,14 @@ int mvi_name_clear(kv_txn *txn, const char *name)
     return kv_clear(txn, mvi_key_slice(&key));
 }
 
-/* Marks the newest-commit record; the fence makes commits under way notice. */
+/* Marks the newest-commit record, which makes commits under way notice. */
 static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
 {
-    mvi_key key = mvi_key_latest(ns), fence = mvi_key_fence(ns);
+    mvi_key key = mvi_key_latest(ns);
     mv_slice value;
     mvi_latest latest;
     uint8_t bytes[MVI_LATEST_ROOM];
-    int rc = mvi_key_conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc)
@@ -95,8 +88,7 @@ static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
     if (rc)
         return rc == MV_NOTFOUND ? mv_fail(MV_CORRUPT, "database %u has no record of its newest commit", ns) : rc;
     latest.flags = (uint8_t)((latest.flags & ~MVI_DELETED) | (deleted ? MVI_DELETED : 0));
-    rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_latest_encode(&latest, bytes)));
-    return rc ? rc : kv_set(txn, mvi_key_slice(&fence), mvi_slice(bytes, 1));
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_latest_encode(&latest, bytes)));
 }
 
 /* ---- the transactions ----------------------------------------------------- */
@@ -106,7 +98,7 @@ static int next_id(kv_txn *txn, uint32_t *ns)
     mvi_key key = mvi_key_next_id();
     mv_slice value;
     uint8_t next[4];
-    int rc = mvi_key_conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (rc && rc != MV_NOTFOUND)

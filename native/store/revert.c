@@ -6,11 +6,14 @@ static int load_at(mv_db *db, uint32_t pgno, const mv_version *target, uint8_t *
 {
     kv_txn *txn;
     mvi_origin origin;
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = mvi_load(txn, db->ns, pgno, &target->stamp, &db->snap, target->page_size, page, &origin);
-    kv_read_end(txn);
+    int rc, tries = 0;
+    do {
+        rc = mvi_view(db, &txn);
+        if (rc)
+            return rc;
+        rc = mvi_load(txn, db->ns, pgno, &target->stamp, &db->snap, target->page_size, page, &origin);
+        mvi_view_done(db, txn, rc);
+    } while (mvi_again(rc, &tries));
     if (!rc && origin.size == 0)
         memset(page, 0, target->page_size);
     return rc;

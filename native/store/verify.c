@@ -127,7 +127,7 @@ static int check_records(verifier *v)
 {
     mvi_key begin, end;
     mvi_record_range(v->db->ns, &mvi_zero_stamp, &v->latest.stamp, &begin, &end);
-    mvi_walk walk = mvi_walk_over(&v->piece, &begin, &end, 0);
+    mvi_walk walk = mvi_walk_over(&v->piece, &begin, &end, KV_BULK);
     int rc = MV_OK;
     while (!rc) {
         mv_slice key, value;
@@ -394,11 +394,15 @@ static int check_pages(verifier *v)
     return rc;
 }
 
+static int read_newest(kv_txn *txn, void *ctx)
+{
+    verifier *v = ctx;
+    return mvi_get_latest(txn, v->db->ns, &v->latest);
+}
+
 static int verify(verifier *v)
 {
-    int rc = mvi_piece_begin(&v->piece);
-    if (!rc)
-        rc = mvi_get_latest(v->piece.txn, v->db->ns, &v->latest);
+    int rc = mvi_read_in(v->db->store, read_newest, v);
     if (!rc)
         rc = check_records(v);
     if (!rc)

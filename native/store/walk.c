@@ -1,26 +1,15 @@
 #include "walk.h"
 
-#include <time.h>
-
 #include "internal.h"
 
 /* Of FoundationDB's five seconds some are left for the reads under way when a piece ends. */
 #define PIECE_MS 2000
 #define PIECE_BYTES ((size_t)1 << 20)
-/* A new transaction that is too old again is a cluster that does not keep up. */
-#define TRIES 3
-
-static uint64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static int spent(const mvi_piece *piece)
 {
     return piece->keys >= piece->store->piece_keys || piece->bytes >= PIECE_BYTES ||
-           monotonic_ms() - piece->begun_ms >= PIECE_MS;
+           mvi_monotonic_ms() - piece->begun_ms >= PIECE_MS;
 }
 
 int mvi_piece_begin(mvi_piece *piece)
@@ -29,7 +18,7 @@ int mvi_piece_begin(mvi_piece *piece)
         return MV_OK;
     mvi_piece_end(piece);
     piece->keys = piece->bytes = 0;
-    piece->begun_ms = monotonic_ms();
+    piece->begun_ms = mvi_monotonic_ms();
     piece->number++;
     int rc = kv_read_begin(piece->store->kv, &piece->txn);
     if (rc)
@@ -43,6 +32,20 @@ void mvi_piece_end(mvi_piece *piece)
     piece->txn = NULL;
 }
 
+int mvi_read_in(mv_store *store, kv_fn fn, void *ctx)
+{
+    kv_txn *txn;
+    int rc, tries = 0;
+    do {
+        rc = kv_read_begin(store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = fn(txn, ctx);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
+    return rc;
+}
+
 mvi_walk mvi_walk_over(mvi_piece *piece, const mvi_key *begin, const mvi_key *end, int flags)
 {
     return (mvi_walk){.piece = piece, .begin = *begin, .end = *end, .flags = flags};
@@ -53,7 +56,7 @@ mvi_walk mvi_walk_kind(mvi_piece *piece, uint32_t ns, char kind)
     mvi_key begin = mvi_key_meta(ns);
     begin.bytes[3] = (uint8_t)kind;
     mvi_key end = mvi_key_after(begin);
-    return mvi_walk_over(piece, &begin, &end, 0);
+    return mvi_walk_over(piece, &begin, &end, KV_BULK);
 }
 
 void mvi_walk_close(mvi_walk *walk)
@@ -91,7 +94,7 @@ static int give_up_piece(mvi_walk *walk, int rc)
 {
     mvi_walk_close(walk);
     mvi_piece_end(walk->piece);
-    return rc == MV_STALE && ++walk->tries < TRIES ? MV_OK : rc;
+    return mvi_again(rc, &walk->tries) ? MV_OK : rc;
 }
 
 int mvi_walk_next(mvi_walk *walk, mv_slice *key, mv_slice *value)

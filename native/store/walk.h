@@ -25,6 +25,10 @@ typedef struct mvi_piece {
 int mvi_piece_begin(mvi_piece *piece);
 void mvi_piece_end(mvi_piece *piece);
 
+/* Runs fn in a short read transaction of its own, and again while that cannot go on: it
+ * must do the same work each time. */
+int mvi_read_in(mv_store *store, kv_fn fn, void *ctx);
+
 /* A range read that goes on after the last key in the next piece. */
 typedef struct mvi_walk {
     mvi_piece *piece;
@@ -32,10 +36,10 @@ typedef struct mvi_walk {
     mvi_key last;       /* handed out, still in the range; size 0: none */
     kv_cursor *cursor;
     int flags;
-    unsigned tries; /* at one place */
+    int tries; /* at one place */
 } mvi_walk;
 
-/* A walk over [begin, end), reverse with KV_REVERSE. Nothing is read yet. */
+/* A walk over [begin, end), with flags as of kv_range. Nothing is read yet. */
 mvi_walk mvi_walk_over(mvi_piece *piece, const mvi_key *begin, const mvi_key *end, int flags);
 /* A walk over all keys of a database of one kind ('h', 'v', 'c', 't', 's'). */
 mvi_walk mvi_walk_kind(mvi_piece *piece, uint32_t ns, char kind);

@@ -112,7 +112,7 @@ static void a_transaction_that_is_too_old_is_begun_again(void)
     OK(mv_db_changed(db, &m.versions[2].stamp, &newest, &pages, &changed));
     mv_free(pages);
     for (int k = 0; k < 2; k++)
-        for (uint64_t nth = 2, fired = 1; fired; nth++) { /* the first is not of a piece */
+        for (uint64_t nth = 1, fired = 1; fired; nth++) {
             mv_fault_reset();
             mv_fault_arm(kinds[k], nth, 0, MV_STALE);
             OK(mv_db_verify(db, &check));
