@@ -12,8 +12,11 @@
  * It takes long, so others commit meanwhile. The versions looked at are those up to the
  * newest one at the beginning; their records and history do not change any more. A page's
  * newest image may be of a later commit: it is decoded, and the commit must have a record,
- * but nothing is expected of that one. A page's newest image, staged or not, and the newest
- * of its history are read in one transaction: commits move images between these places. */
+ * but nothing is expected of that one.
+ *
+ * Commits move images from one place to another: staged, newest, replaced. So a page's
+ * newest image is read in the transaction in which the walk over the history met the newest
+ * entry of the page, or found that there is none. */
 #include <stdio.h>
 
 #include "internal.h"
@@ -35,6 +38,8 @@ typedef struct verifier {
     mv_stamp previous;
     uint64_t previous_ms, images_of;
     uint8_t *newer, *page;
+    uint64_t asked;      /* the transaction in which newest images were asked for ahead of need */
+    uint32_t asked_down; /* to this page */
 } verifier;
 
 static void MV_PRINTF(2, 3) problem(verifier *v, const char *format, ...)
@@ -203,8 +208,7 @@ static vcommit *expect(verifier *v, uint32_t pgno, const mv_stamp *stamp, const 
     return c;
 }
 
-/* Whether the commit is known. */
-static int seen(verifier *v, uint32_t pgno, const mv_stamp *stamp, int later)
+static void seen(verifier *v, uint32_t pgno, const mv_stamp *stamp, int later)
 {
     vcommit *c = later ? NULL : expect(v, pgno, stamp, "wrote");
     if (c)
@@ -212,7 +216,6 @@ static int seen(verifier *v, uint32_t pgno, const mv_stamp *stamp, int later)
     v->check->images++;
     if (v->check->progress && v->check->images % 256 == 0)
         v->check->progress(v->check->ctx, v->check->images, v->images_of);
-    return later || c;
 }
 
 /* Decodes one image over the next newer one in v->newer (of `newer_size` bytes, 0:
@@ -230,13 +233,12 @@ static uint32_t decode(verifier *v, uint32_t pgno, const mvi_image *image, uint3
     return image->size;
 }
 
-/* Where the look at one page stands. */
+/* The look at one page: from its newest image back to the oldest. */
 typedef struct vpage {
     uint32_t pgno;
     mv_stamp newer; /* wrote the next newer image */
     uint32_t size;  /* of that image, in v->newer; 0: damaged, or none */
-    int begun;      /* from here on it does not matter what others commit */
-    mvi_walk history;
+    size_t met;     /* keys of its history, so far */
 } vpage;
 
 /* Images that are newest in their places. A damaged one answers MV_NOTFOUND. */
@@ -266,8 +268,6 @@ static int check_staged(verifier *v, uint32_t pgno, const vcommit *pending)
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
-/* The head, and where the history begins that it replaced: a later transaction must not
- * meet what was replaced since. */
 static int check_head(verifier *v, vpage *p)
 {
     mvi_buf scratch = {0};
@@ -278,15 +278,27 @@ static int check_head(verifier *v, vpage *p)
         rc = look_up(v, &image.stamp, &later);
     if (!rc) {
         p->newer = image.stamp;
-        p->begun = seen(v, p->pgno, &image.stamp, later);
-        if (p->begun)
-            p->history.end = mvi_key_after(mvi_key_history(v->db->ns, p->pgno, &image.stamp));
+        seen(v, p->pgno, &image.stamp, later);
         p->size = decode(v, p->pgno, &image, 0);
         if (p->pgno > v->latest.pages && !(v->latest.flags & MVI_PENDING) && !later)
             problem(v, "page %u is stored and the database has %u pages", p->pgno, v->latest.pages);
     }
     mvi_buf_free(&scratch);
     return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+/* The page's newest images. What fails may run again, and must not count twice. */
+static int begin_page(verifier *v, uint32_t pgno, const vcommit *pending, vpage *p)
+{
+    uint64_t images = v->check->images;
+    *p = (vpage){.pgno = pgno};
+    int rc = check_staged(v, pgno, pending);
+    if (!rc)
+        rc = check_head(v, p);
+    if (rc)
+        v->check->images = images;
+    v->piece.keys++;
+    return rc;
 }
 
 static void check_link(verifier *v, const vpage *p, const mv_stamp *replaced, int later)
@@ -322,46 +334,6 @@ static int check_entry(verifier *v, vpage *p, mv_slice key, mv_slice value, mvi_
     return MV_OK;
 }
 
-/* The page's newest images, and with them the newest entry of its history. Where there is
- * no head to say which entry that is, they must be of one transaction. */
-static int begin_page(verifier *v, vpage *p, const vcommit *pending, mv_slice *key, mv_slice *value)
-{
-    int rc = mvi_piece_begin(&v->piece);
-    uint64_t number = v->piece.number;
-    if (!rc)
-        rc = check_staged(v, p->pgno, pending);
-    if (!rc)
-        rc = check_head(v, p);
-    rc = mvi_walk_again(&p->history, rc);
-    if (!rc && v->piece.txn)
-        rc = mvi_walk_next(&p->history, key, value);
-    else if (!rc)
-        return MV_OK; /* once more, in a new transaction */
-    p->begun |= v->piece.number == number;
-    if (!p->begun && (!rc || rc == MV_NOTFOUND))
-        mvi_walk_back(&p->history);
-    return p->begun || rc != MV_NOTFOUND ? rc : MV_OK;
-}
-
-/* One page: from the newest image back to the oldest. */
-static int check_page(verifier *v, uint32_t pgno, const vcommit *pending)
-{
-    mvi_key begin = mvi_key_history(v->db->ns, pgno, &mvi_zero_stamp);
-    mvi_key end = mvi_key_after(mvi_key_history(v->db->ns, pgno, &mvi_last_stamp));
-    vpage p = {.pgno = pgno, .history = mvi_walk_over(&v->piece, &begin, &end, KV_REVERSE)};
-    mvi_buf scratch = {0};
-    int rc = MV_OK;
-    while (!rc) {
-        mv_slice key = {NULL, 0}, value;
-        rc = p.begun ? mvi_walk_next(&p.history, &key, &value) : begin_page(v, &p, pending, &key, &value);
-        if (!rc && p.begun && key.size && !mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
-            rc = mvi_walk_again(&p.history, check_entry(v, &p, key, value, &scratch));
-    }
-    mvi_walk_close(&p.history);
-    mvi_buf_free(&scratch);
-    return rc == MV_NOTFOUND ? MV_OK : rc;
-}
-
 /* The numbers of all pages with an image. */
 static int find_pages(verifier *v, char kind, size_t full_size, mvi_pageset *pages)
 {
@@ -379,18 +351,124 @@ static int find_pages(verifier *v, char kind, size_t full_size, mvi_pageset *pag
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
+/* The walk over the history, backwards, beside the pages that are known. */
+typedef struct vwalk {
+    const uint32_t *pages; /* ascending; those after the first `left` are begun */
+    size_t left;
+    uint32_t low; /* the last page begun; 0: none */
+    int open;     /* it has history, and this is where the walk is */
+    vpage page;
+    const vcommit *pending;
+    mvi_buf scratch;
+} vwalk;
+
+/* Where reads have latency: the newest images of the next pages are asked for together. */
+static void ask_ahead(verifier *v, const vwalk *w)
+{
+    size_t most = v->db->store->traits->ahead;
+    if (!most || !w->left || (v->asked == v->piece.number && w->pages[w->left - 1] >= v->asked_down))
+        return;
+    for (size_t i = 0; i < most && i < w->left; i++) {
+        v->asked_down = w->pages[w->left - 1 - i];
+        mvi_key key = mvi_key_head(v->db->ns, v->asked_down);
+        mv_slice slice = mvi_key_slice(&key);
+        kv_prefetch(v->piece.txn, &slice, 1);
+    }
+    v->asked = v->piece.number;
+}
+
+/* The pages above `pgno` that are left have no history in this transaction. MV_STALE: it has
+ * served long enough, and another one must look again. */
+static int check_between(verifier *v, vwalk *w, uint32_t pgno)
+{
+    size_t left = w->left;
+    int rc = MV_OK;
+    while (!rc && w->left && w->pages[w->left - 1] > pgno) {
+        vpage p;
+        if (w->left < left && mvi_piece_is_spent(&v->piece))
+            return MV_STALE;
+        ask_ahead(v, w);
+        rc = begin_page(v, w->pages[w->left - 1], w->pending, &p);
+        if (rc)
+            break;
+        w->low = p.pgno;
+        w->open = 0;
+        w->left--;
+    }
+    return rc;
+}
+
+/* A key of the history (the second part of an image comes before the first), and what comes
+ * before it. May run again. */
+static int check_past(verifier *v, vwalk *w, mv_slice key, mv_slice value)
+{
+    uint32_t pgno = mvi_key_get_pgno(key);
+    uint64_t images = v->check->images;
+    int rc = check_between(v, w, pgno);
+    if (rc || (w->low && (pgno > w->low || (pgno == w->low && !w->open))))
+        return rc; /* of a page that is done: replaced meanwhile */
+    vwalk before = *w;
+    if (!w->open || pgno != w->low) {
+        images = v->check->images;
+        ask_ahead(v, w);
+        rc = begin_page(v, pgno, w->pending, &w->page);
+        w->low = pgno;
+        w->open = 1;
+        w->left -= w->left && w->pages[w->left - 1] == pgno;
+    }
+    if (!rc && !mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
+        rc = check_entry(v, &w->page, key, value, &w->scratch);
+    w->page.met += !rc;
+    if (rc && !w->page.met) { /* another transaction may meet a newer entry first */
+        before.scratch = w->scratch;
+        *w = before;
+        v->check->images = images;
+    }
+    return rc;
+}
+
+static int walk_pages(verifier *v, vwalk *w)
+{
+    mvi_walk walk = mvi_walk_kind(&v->piece, v->db->ns, 'v');
+    int rc = MV_OK, ended = 0;
+    walk.flags |= KV_REVERSE;
+    while (!rc && !v->check->stop && !(ended && !w->left)) {
+        mv_slice key, value;
+        rc = mvi_walk_next(&walk, &key, &value);
+        ended = rc == MV_NOTFOUND;
+        if (rc && !ended)
+            break;
+        size_t left = w->left;
+        rc = ended ? check_between(v, w, 0) : check_past(v, w, key, value);
+        if (rc == MV_STALE && w->left < left)
+            walk.tries = 0; /* it gets on */
+        rc = mvi_walk_again(&walk, rc);
+    }
+    mvi_walk_close(&walk);
+    return rc;
+}
+
 static int check_pages(verifier *v)
 {
-    mvi_pageset pages = {0};
-    const vcommit *pending = v->latest.flags & MVI_PENDING ? find_commit(v, &v->latest.stamp) : NULL;
-    int rc = find_pages(v, 'h', MVI_HEAD_KEY_SIZE, &pages);
+    mvi_pageset set = {0};
+    vwalk w = {.pending = v->latest.flags & MVI_PENDING ? find_commit(v, &v->latest.stamp) : NULL};
+    const mvi_pageset *staged = w.pending ? &w.pending->all : NULL;
+    int rc = find_pages(v, 'h', MVI_HEAD_KEY_SIZE, &set);
     if (!rc)
-        rc = find_pages(v, 'v', MVI_HISTORY_KEY_SIZE, &pages);
-    for (uint32_t p = pending ? mvi_pageset_next(&pending->all, 0) : 0; p && !rc; p = mvi_pageset_next(&pending->all, p))
-        rc = mvi_pageset_add(&pages, p);
-    for (uint32_t p = mvi_pageset_next(&pages, 0); p && !rc && !v->check->stop; p = mvi_pageset_next(&pages, p))
-        rc = check_page(v, p, pending);
-    mvi_pageset_clear(&pages);
+        rc = find_pages(v, 'v', MVI_HISTORY_KEY_SIZE, &set);
+    for (uint32_t p = staged ? mvi_pageset_next(staged, 0) : 0; p && !rc; p = mvi_pageset_next(staged, p))
+        rc = mvi_pageset_add(&set, p);
+    uint32_t *pages = malloc((set.count + 1) * sizeof *pages);
+    if (!rc && !pages)
+        rc = mv_fail(MV_NOMEM, "out of memory verifying");
+    for (uint32_t p = mvi_pageset_next(&set, 0); p && !rc; p = mvi_pageset_next(&set, p))
+        pages[w.left++] = p;
+    w.pages = pages;
+    mvi_pageset_clear(&set);
+    if (!rc)
+        rc = walk_pages(v, &w);
+    mvi_buf_free(&w.scratch);
+    free(pages);
     return rc;
 }
 

@@ -6,7 +6,7 @@
 #define PIECE_MS 2000
 #define PIECE_BYTES ((size_t)1 << 20)
 
-static int spent(const mvi_piece *piece)
+int mvi_piece_is_spent(const mvi_piece *piece)
 {
     return piece->keys >= piece->store->piece_keys || piece->bytes >= PIECE_BYTES ||
            mvi_monotonic_ms() - piece->begun_ms >= PIECE_MS;
@@ -14,7 +14,7 @@ static int spent(const mvi_piece *piece)
 
 int mvi_piece_begin(mvi_piece *piece)
 {
-    if (piece->txn && !spent(piece))
+    if (piece->txn && !mvi_piece_is_spent(piece))
         return MV_OK;
     mvi_piece_end(piece);
     piece->keys = piece->bytes = 0;
@@ -102,7 +102,7 @@ int mvi_walk_next(mvi_walk *walk, mv_slice *key, mv_slice *value)
     mvi_piece *piece = walk->piece;
     int rc;
     advance(walk);
-    if (piece->txn && spent(piece))
+    if (piece->txn && mvi_piece_is_spent(piece))
         mvi_walk_close(walk);
     do {
         rc = open_cursor(walk);
@@ -128,10 +128,4 @@ int mvi_walk_again(mvi_walk *walk, int rc)
     if (!rc)
         walk->last.size = 0;
     return rc;
-}
-
-void mvi_walk_back(mvi_walk *walk)
-{
-    mvi_walk_close(walk);
-    walk->last.size = 0;
 }

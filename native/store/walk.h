@@ -24,6 +24,7 @@ typedef struct mvi_piece {
  * read before are then no longer readable. No walk over the piece may be open. */
 int mvi_piece_begin(mvi_piece *piece);
 void mvi_piece_end(mvi_piece *piece);
+int mvi_piece_is_spent(const mvi_piece *piece); /* it has served long enough */
 
 /* Runs fn in a short read transaction of its own, and again while that cannot go on: it
  * must do the same work each time. */
@@ -51,9 +52,6 @@ int mvi_walk_next(mvi_walk *walk, mv_slice *key, mv_slice *value);
 /* After an error of the caller's own reading for an entry. MV_OK: the transaction was too
  * old; mvi_walk_next hands the same entry out again, in a new one. Else the code given. */
 int mvi_walk_again(mvi_walk *walk, int rc);
-
-/* The same without an error: mvi_walk_next hands the last entry out again. */
-void mvi_walk_back(mvi_walk *walk);
 
 /* Closes the cursor; the piece stays. The walk can go on from where it was. */
 void mvi_walk_close(mvi_walk *walk);

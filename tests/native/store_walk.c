@@ -138,8 +138,8 @@ static void a_transaction_that_is_too_old_is_begun_again(void)
 
 void store_walk(void)
 {
-    RUN_WITH(verification_finds_nothing_while_others_commit, "1");
-    RUN_WITH(verification_finds_nothing_while_others_commit, "7");
-    RUN_WITH(verification_finds_nothing_while_others_commit, "1000");
+    static const char *const keys[] = {"1", "2", "3", "7", "50", "1000"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        RUN_WITH(verification_finds_nothing_while_others_commit, keys[i]);
     RUN(a_transaction_that_is_too_old_is_begun_again);
 }
