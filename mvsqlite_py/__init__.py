@@ -8,6 +8,7 @@
 
 from mvsqlite_py._apply import Untouched
 from mvsqlite_py._connections import connect, uri
+from mvsqlite_py._copy import Copied
 from mvsqlite_py._database import Database, Snapshot, Usage, Verification, Version
 from mvsqlite_py._errors import (
     BusyError,
@@ -39,6 +40,7 @@ __all__ = [
     "VFS",
     "BusyError",
     "ConflictError",
+    "Copied",
     "CorruptError",
     "Database",
     "DatabaseDeletedError",

@@ -86,6 +86,12 @@ def each_database(ctx: Any, info: Any) -> int:
     return 0
 
 
+@ffi.def_extern(error=1)  # type: ignore[untyped-decorator]
+def copy_progress(ctx: Any, verifying: int, done: int, of: int) -> int:
+    stop: int = ffi.from_handle(ctx)(bool(verifying), done, of)
+    return stop
+
+
 @ffi.def_extern()  # type: ignore[untyped-decorator]
 def verify_problem(ctx: Any, what: Any) -> None:
     ffi.from_handle(ctx).problem(text(what))

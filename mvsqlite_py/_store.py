@@ -1,23 +1,28 @@
 """Stores: databases by name, in one directory (or cluster)."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mvsqlite_py import _binding
 from mvsqlite_py._binding import check, encode, ffi, lib
 from mvsqlite_py._database import Database
 from mvsqlite_py._errors import BusyError
 
+if TYPE_CHECKING:
+    from mvsqlite_py._copy import Copied, CopyProgress
+
 Progress = Callable[[int, int], None]
 """Called with how many pages of how many are done."""
 
-IMPORTING = ".importing-"
-"""How the name of a database begins while it is imported; such names are not listed."""
+IMPORTING, COPYING = ".importing-", ".copying-"
+"""How the name of a database begins while it is imported or copied; such names are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +152,7 @@ class Store:
 
     def list(self, *, deleted: bool = False) -> list[DatabaseInfo]:
         """The databases by name; with ``deleted`` those that can be undeleted instead."""
-        shown = (entry for entry in self._list_all() if not entry.name.startswith(IMPORTING))
+        shown = (entry for entry in self._list_all() if not entry.name.startswith((IMPORTING, COPYING)))
         return sorted(
             (entry for entry in shown if bool(entry.deleted) == deleted), key=lambda entry: entry.name
         )
@@ -173,6 +178,29 @@ class Store:
             if wanted:
                 with contextlib.suppress(BusyError):
                     check(lib.mv_discard(self.pointer, entry.id))
+
+    # ---- copies ---------------------------------------------------------------
+
+    def copy_to(
+        self,
+        target: Self,
+        *names: str,
+        new_name: str | None = None,
+        deleted: bool = True,
+        restart: bool = False,
+        progress: CopyProgress | None = None,
+    ) -> tuple[Copied, ...]:
+        """Copies databases with all their versions into another store, perhaps of another engine.
+
+        names: none means all. Deleted ones are copied as deleted ones, unless ``deleted`` is False.
+        new_name: of the copy, if one name is given. What an interrupted copy has left is gone on
+        with, unless ``restart`` says to begin anew. This store may be written meanwhile: each copy
+        ends with the version that was the newest when it began. A copy appears when it is whole
+        and verified. Raises DatabaseNotFoundError, DatabaseExistsError, CorruptError, BusyError.
+        """
+        from mvsqlite_py._copy import copy_databases
+
+        return copy_databases(self, target, names, new_name, deleted, restart, progress)
 
     # ---- files ----------------------------------------------------------------
 

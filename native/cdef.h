@@ -36,6 +36,19 @@ int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *
 
 int mv_discard(mv_store *store, uint32_t id);
 
+typedef struct mv_copy {
+    const char *as;
+    int restart;
+    int (*progress)(void *ctx, int verifying, uint64_t done, uint64_t of);
+    void *ctx;
+    int resumed, already;
+    mv_stamp source, newest;
+    uint64_t versions, pages, history, bytes;
+    uint64_t renamed;
+    uint64_t later;
+} mv_copy;
+int mv_copy_database(mv_store *from, uint32_t id, mv_store *to, mv_copy *copy);
+
 int mv_db_open(mv_store *store, const char *name, int flags, mv_db **db);
 void mv_db_close(mv_db *db);
 int mv_db_begin(mv_db *db, int *stale);
@@ -90,6 +103,7 @@ typedef struct mv_check {
     void (*problem)(void *ctx, const char *what);
     void (*progress)(void *ctx, uint64_t done, uint64_t of);
     void *ctx;
+    int stop;
     uint64_t images, problems;
 } mv_check;
 int mv_db_verify(mv_db *db, mv_check *check);
@@ -103,5 +117,6 @@ uint64_t mv_fault_calls(int kind);
 uint64_t mv_fault_fired(void);
 
 extern "Python" int each_database(void *ctx, const mv_info *info);
+extern "Python" int copy_progress(void *ctx, int verifying, uint64_t done, uint64_t of);
 extern "Python" void verify_problem(void *ctx, const char *what);
 extern "Python" void verify_progress(void *ctx, uint64_t done, uint64_t of);

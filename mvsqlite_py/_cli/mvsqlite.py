@@ -24,6 +24,7 @@ from mvsqlite_py._cli._common import (
     show_facts,
     show_table,
 )
+from mvsqlite_py._cli._copy import copy_command
 from mvsqlite_py._cli._history import log_command
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._cli.doctor import doctor_command
@@ -205,6 +206,8 @@ def export(
         size=size,
     )
 
+
+copy_command(mvsqlite)
 
 # ---- SQL ------------------------------------------------------------------------------
 

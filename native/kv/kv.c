@@ -155,6 +155,11 @@ int kv_add_read_conflict(kv_txn *txn, mv_slice begin, mv_slice end)
     return txn->ops->add_read_conflict(txn, begin, end);
 }
 
+int kv_raise_stamps(kv_engine *engine, const kv_stamp *above)
+{
+    return engine->ops->raise_stamps(engine, above);
+}
+
 int kv_watch(kv_engine *engine, mv_slice key, mv_slice known, unsigned timeout_ms)
 {
     return engine->ops->watch(engine, key, known, timeout_ms);

@@ -119,6 +119,9 @@ int kv_clear_range(kv_txn *txn, mv_slice begin, mv_slice end);
  * transaction that commits between this one's snapshot and its commit. */
 int kv_add_read_conflict(kv_txn *txn, mv_slice begin, mv_slice end);
 
+/* Makes every later stamp greater than `above`, durably. MV_MISUSE: this engine cannot. */
+int kv_raise_stamps(kv_engine *engine, const kv_stamp *above);
+
 /* Waits until the value of `key` is not `*known` (by stamp of change, not only
  * by content), at most timeout_ms. MV_OK: changed; MV_UNREACHABLE: time is up. */
 int kv_watch(kv_engine *engine, mv_slice key, mv_slice known, unsigned timeout_ms);

@@ -24,6 +24,7 @@ typedef struct kv_ops {
     int (*clear)(kv_txn *, mv_slice);
     int (*clear_range)(kv_txn *, mv_slice, mv_slice);
     int (*add_read_conflict)(kv_txn *, mv_slice, mv_slice);
+    int (*raise_stamps)(kv_engine *, const kv_stamp *);
     int (*watch)(kv_engine *, mv_slice, mv_slice, unsigned);
     int (*counter)(kv_engine *, size_t, const char **, uint64_t *); /* NULL: none */
     int (*describe)(kv_engine *, mvi_buf *);

@@ -259,6 +259,12 @@ static int fault_add_read_conflict(kv_txn *t, mv_slice begin, mv_slice end)
     return kv_add_read_conflict(inner(t), begin, end);
 }
 
+static int fault_raise_stamps(kv_engine *e, const kv_stamp *above)
+{
+    int rc = step(MV_FAULT_COMMIT);
+    return rc ? rc : kv_raise_stamps(((fault_engine *)e)->inner, above);
+}
+
 static int fault_watch(kv_engine *e, mv_slice key, mv_slice known, unsigned timeout_ms)
 {
     return kv_watch(((fault_engine *)e)->inner, key, known, timeout_ms);
@@ -294,6 +300,7 @@ static const kv_ops fault_ops = {
     .clear = fault_clear,
     .clear_range = fault_clear_range,
     .add_read_conflict = fault_add_read_conflict,
+    .raise_stamps = fault_raise_stamps,
     .watch = fault_watch,
     .counter = fault_counter,
     .describe = fault_describe,

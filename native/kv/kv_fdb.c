@@ -382,6 +382,30 @@ static int fdb_on_reader(kv_txn *base)
     return ((fdb_txn *)base)->on_reader;
 }
 
+/* ---- stamps --------------------------------------------------------------- */
+
+/* A commit's version is greater than every read version given out before. */
+static int fdb_raise_stamps(kv_engine *base, const kv_stamp *above)
+{
+    fdb_engine *e = (fdb_engine *)base;
+    uint64_t wanted = mvi_get64(above->bytes);
+    int64_t version = 0;
+    fdb_txn *t;
+    int rc = begin(e, &t);
+    if (rc)
+        return rc;
+    fdb_error_t error = read_version(t, &version);
+    while (error && (error = back_off(t, error)) == 0)
+        error = read_version(t, &version);
+    kv_read_end(&t->base);
+    if (error)
+        return kvi_fdb_error(e, error, "reading the version");
+    if ((uint64_t)version >= wanted)
+        return MV_OK;
+    return mv_fail(MV_MISUSE, "the cluster's version is %lld, below %llu: fdbcli's advanceversion raises it",
+                   (long long)version, (unsigned long long)wanted);
+}
+
 /* ---- watch ------------------------------------------------------------------ */
 
 static int wait_ready(const kvi_fdb *f, FDBFuture *future, unsigned timeout_ms)
@@ -450,6 +474,7 @@ const kv_ops kvi_fdb_ops = {
     .clear = kvi_fdb_clear,
     .clear_range = kvi_fdb_clear_range,
     .add_read_conflict = kvi_fdb_add_read_conflict,
+    .raise_stamps = fdb_raise_stamps,
     .watch = fdb_watch,
     .counter = kvi_fdb_counter,
     .describe = kvi_fdb_describe,

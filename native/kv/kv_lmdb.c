@@ -568,6 +568,7 @@ static const kv_ops lmdb_ops = {
     .clear = lmdb_clear,
     .clear_range = lmdb_clear_range,
     .add_read_conflict = lmdb_add_read_conflict,
+    .raise_stamps = kvi_lmdb_raise_stamps,
     .watch = lmdb_watch,
     .describe = kvi_lmdb_describe,
 };

@@ -426,6 +426,37 @@ int kvi_lmdb_settle(lmdb_engine *engine, unsigned wait_ms)
 static const char version_key[] = "\xff"
                                   "stamp";
 
+static mv_slice encode_versions(uint64_t base, uint64_t high, uint8_t record[VERSION_RECORD])
+{
+    mvi_put64(record, base);
+    mvi_put64(record + 8, high);
+    return mvi_slice(record, VERSION_RECORD);
+}
+
+static int raise_in(kv_txn *txn, void *ctx)
+{
+    uint64_t above = *(const uint64_t *)ctx;
+    mv_slice key = mvi_slice(version_key, sizeof version_key - 1), value;
+    uint8_t record[VERSION_RECORD];
+    int rc = kv_get(txn, key, &value); /* it is there: kvi_lmdb_version was here in this transaction */
+    if (rc || value.size < VERSION_RECORD)
+        return rc ? rc : mv_fail(MV_CORRUPT, "the record of the store's versions has %zu bytes", value.size);
+    uint64_t base = mvi_get64(value.data), high = mvi_get64(value.data + 8);
+    if (base >= above)
+        return KV_NOTHING;
+    return kv_set(txn, key, encode_versions(above, (high > above ? high : above) + VERSION_BLOCK, record));
+}
+
+/* Versions are of eight bytes and must not run over: half of them may be passed over so. */
+int kvi_lmdb_raise_stamps(kv_engine *base, const kv_stamp *above)
+{
+    uint64_t version = mvi_get64(above->bytes);
+    if (version > UINT64_MAX / 2)
+        return mv_fail(MV_MISUSE, "stamps of store %s cannot be raised above %llu",
+                       ((lmdb_engine *)base)->directory, (unsigned long long)version);
+    return kv_transact(base, raise_in, &version, NULL);
+}
+
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
 {
     MDB_val key = {sizeof version_key - 1, (void *)(uintptr_t)version_key}, value;
@@ -443,8 +474,7 @@ int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version)
     if (*version < high && engine->has_block)
         return 0;
     uint8_t record[VERSION_RECORD];
-    mvi_put64(record, base);
-    mvi_put64(record + 8, *version + VERSION_BLOCK);
-    value = (MDB_val){sizeof record, record};
+    mv_slice encoded = encode_versions(base, *version + VERSION_BLOCK, record);
+    value = (MDB_val){encoded.size, record};
     return mdb_put(top, engine->dbi, &key, &value, 0);
 }

@@ -67,6 +67,9 @@ int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);
 /* lmdb_describe.c: the operation behind kv_describe. */
 int kvi_lmdb_describe(kv_engine *engine, mvi_buf *json);
 
+/* kv_raise_stamps: a greater base. */
+int kvi_lmdb_raise_stamps(kv_engine *engine, const kv_stamp *above);
+
 /* Turns an LMDB or errno result into an mv_code with a message. */
 int kvi_lmdb_error(const lmdb_engine *engine, int rc, const char *doing);
 

@@ -1,4 +1,4 @@
-/* Dropping, for good, what was never shown: a database whose import did not end. */
+/* Dropping, for good, what was never shown: a database whose import or copy did not end. */
 #include "internal.h"
 
 #define KEYS_A_STEP 4096
@@ -9,6 +9,11 @@ typedef struct discard {
     char kind;
     size_t cleared;
 } discard;
+
+int mvi_is_unfinished(const char *name)
+{
+    return strncmp(name, MV_UNFINISHED, strlen(MV_UNFINISHED)) == 0 || strncmp(name, MV_COPYING, strlen(MV_COPYING)) == 0;
+}
 
 /* Takes the name away first, so that nobody opens what is half gone. */
 static int hide_in(kv_txn *txn, void *ctx)
@@ -24,8 +29,8 @@ static int hide_in(kv_txn *txn, void *ctx)
         rc = mvi_meta_decode(value, &meta);
     if (rc)
         return rc;
-    if (strncmp(meta.name, MV_UNFINISHED, strlen(MV_UNFINISHED)) != 0)
-        return mv_fail(MV_MISUSE, "database \"%s\" is not an unfinished import: mv_delete hides it", meta.name);
+    if (!mvi_is_unfinished(meta.name))
+        return mv_fail(MV_MISUSE, "database \"%s\" is not an unfinished import or copy: mv_delete hides it", meta.name);
     key = mvi_key_name(meta.name);
     return kv_clear(txn, mvi_key_slice(&key));
 }
@@ -42,7 +47,7 @@ static int clear_in(kv_txn *txn, void *ctx)
     mvi_key *keys = malloc(KEYS_A_STEP * sizeof *keys);
     kv_cursor *cursor;
     if (!keys)
-        return mv_fail(MV_NOMEM, "out of memory dropping an unfinished import");
+        return mv_fail(MV_NOMEM, "out of memory dropping an unfinished database");
     int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), KEYS_A_STEP, 0, &cursor);
     if (!rc) {
         mv_slice key, value;
@@ -64,7 +69,7 @@ static int clear_in(kv_txn *txn, void *ctx)
 static int clear_all(discard *d)
 {
     int rc = kv_transact(d->store->kv, hide_in, d, NULL);
-    for (const char *kind = "shvctpwlm"; *kind && !rc; kind++) {
+    for (const char *kind = "shvctpwxlm"; *kind && !rc; kind++) {
         d->kind = *kind;
         do
             rc = kv_transact(d->store->kv, clear_in, d, NULL);

@@ -11,6 +11,7 @@
 #include "pagemap.h"
 #include "pageset.h"
 #include "record.h"
+#include "walk.h"
 
 struct mv_store {
     mv_store *next; /* among the open stores of this process */
@@ -22,6 +23,7 @@ struct mv_store {
     mvi_hostlock *locks;
     size_t stage_bytes;
     uint8_t full_every;
+    size_t piece_keys; /* walk.h: at most so many keys are read in one transaction of a long walk */
     uint64_t domain; /* of the lock file: who shares it takes turns, and knows the others dead */
     size_t buffer_bytes; /* a transaction keeps so much in memory before it stages */
     char host[64], program[64];
@@ -131,13 +133,20 @@ uint32_t mvi_page_size(const mv_db *db);
 /* *hit: a commit in (after, until] changed a page of `a` or `b` (b may be NULL). */
 int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, const mvi_pageset *a,
                 const mvi_pageset *b, int *hit);
-/* Adds the pages changed in (after, until] to `set`. */
-int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
+/* Adds the pages changed in (after, until] to `set`; takes its own transactions. */
+int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
 /* Reads the newest commit and what changed since the snapshot and since the shared cache,
  * and brings the cache there. *hit: a page the handle has served changed. MV_GONE. */
 int mvi_follow(mv_db *db, kv_txn *txn, mvi_latest *latest, int *hit);
 /* That commit is the snapshot now; `stale`: what was served before does not count any more. */
 void mvi_take(mv_db *db, const mvi_latest *latest, int stale);
+
+/* ---- names.c, discard.c: names, for transactions that do more than that -------- */
+int mvi_name_get(kv_txn *txn, const char *name, uint32_t *ns); /* MV_NOTFOUND without a message; a conflict */
+int mvi_name_set(kv_txn *txn, const char *name, uint32_t ns);
+int mvi_name_clear(kv_txn *txn, const char *name);
+int mvi_meta_get(kv_txn *txn, uint32_t ns, mvi_meta *meta);
+int mvi_is_unfinished(const char *name);
 
 /* ---- writes.c ---------------------------------------------------------- */
 void mvi_writes_begin(mv_db *db);

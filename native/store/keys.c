@@ -65,6 +65,11 @@ mvi_key mvi_key_lease(uint32_t ns)
     return start_ns('w', ns);
 }
 
+mvi_key mvi_key_copying(uint32_t ns)
+{
+    return start_ns('x', ns);
+}
+
 mvi_key mvi_key_head(uint32_t ns, uint32_t pgno)
 {
     mvi_key k = start_ns('h', ns);

@@ -10,6 +10,7 @@
  *   mv/v <ns> <pgno> <stamp>   history: the image that commit <stamp> replaced
  *   mv/c <ns> <stamp> [chunk]  commit record; a long page set goes on in chunks
  *   mv/t <ns> <ms> <stamp>     time index
+ *   mv/x <ns>                  how far a copy from another store has come
  *   mv/s <ns> <txid> <pgno>    a staged page of a large commit
  *   mv/p <ns> <txid>           the record of that large commit
  *
@@ -46,6 +47,7 @@ mvi_key mvi_key_name(const char *name);
 mvi_key mvi_key_meta(uint32_t ns);
 mvi_key mvi_key_latest(uint32_t ns);
 mvi_key mvi_key_lease(uint32_t ns);
+mvi_key mvi_key_copying(uint32_t ns);
 mvi_key mvi_key_head(uint32_t ns, uint32_t pgno);
 mvi_key mvi_key_history(uint32_t ns, uint32_t pgno, const mv_stamp *stamp);
 mvi_key mvi_key_commit(uint32_t ns, const mv_stamp *stamp);

@@ -170,17 +170,43 @@ void mv_log_close(mv_log *log)
     free(log);
 }
 
+static int collect_page(void *ctx, uint32_t pgno)
+{
+    return mvi_pageset_add(ctx, pgno);
+}
+
+int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
+{
+    mvi_piece piece = {.store = store};
+    mvi_key begin, end;
+    if (mvi_stamp_cmp(after, until) >= 0)
+        return MV_OK;
+    mvi_record_range(ns, after, until, &begin, &end);
+    mvi_walk walk = mvi_walk_over(&piece, &begin, &end, KV_BULK);
+    int rc = MV_OK;
+    while (!rc) {
+        mv_slice key, value;
+        mvi_record record;
+        rc = mvi_walk_next(&walk, &key, &value);
+        if (rc || key.size > MVI_COMMIT_KEY_SIZE)
+            continue; /* the end, or a chunk of a page set */
+        mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT);
+        rc = mvi_record_decode(value, &record);
+        if (!rc)
+            rc = mvi_record_pages(piece.txn, ns, &stamp, &record, collect_page, set);
+        rc = mvi_walk_again(&walk, rc);
+    }
+    mvi_walk_close(&walk);
+    mvi_piece_end(&piece);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
 int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint32_t **pages, size_t *n)
 {
-    kv_txn *txn;
     mvi_pageset set = {0};
     *pages = NULL;
     *n = 0;
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = mvi_collect(txn, db->ns, after, until, &set);
-    kv_read_end(txn);
+    int rc = mvi_collect(db->store, db->ns, after, until, &set);
     if (!rc && !(*pages = malloc((set.count + 1) * sizeof **pages)))
         rc = mv_fail(MV_NOMEM, "out of memory listing pages");
     for (uint32_t p = mvi_pageset_next(&set, 0); p && !rc; p = mvi_pageset_next(&set, p))
@@ -189,44 +215,35 @@ int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint3
     return rc;
 }
 
-/* Counts keys of one kind: all, those of full size, and bytes of keys and values. */
-static int count(kv_txn *txn, uint32_t ns, char kind, size_t full_size, uint64_t *keys, uint64_t *bytes)
+/* Counts keys of one kind: those of full size, and bytes of keys and values. */
+static int count(mvi_piece *piece, uint32_t ns, char kind, size_t full_size, uint64_t *keys, uint64_t *bytes)
 {
-    mvi_key begin = mvi_key_meta(ns), end;
-    begin.bytes[3] = (uint8_t)kind;
-    end = mvi_key_after(begin);
-    kv_cursor *cursor;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
-    while (!rc) {
-        mv_slice key, value;
-        rc = kv_next(cursor, &key, &value);
-        if (rc)
-            break;
+    mvi_walk walk = mvi_walk_kind(piece, ns, kind);
+    mv_slice key, value;
+    int rc;
+    while ((rc = mvi_walk_next(&walk, &key, &value)) == MV_OK) {
         *keys += key.size == full_size;
         *bytes += key.size + value.size;
     }
-    kv_cursor_close(cursor);
+    mvi_walk_close(&walk);
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
 int mv_db_usage(mv_db *db, mv_usage *usage)
 {
-    kv_txn *txn;
+    mvi_piece piece = {.store = db->store};
     uint64_t times = 0, staged = 0;
     memset(usage, 0, sizeof *usage);
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = count(txn, db->ns, 'h', MVI_HEAD_KEY_SIZE, &usage->heads, &usage->head_bytes);
+    int rc = count(&piece, db->ns, 'h', MVI_HEAD_KEY_SIZE, &usage->heads, &usage->head_bytes);
     if (!rc)
-        rc = count(txn, db->ns, 'v', MVI_HISTORY_KEY_SIZE, &usage->history, &usage->history_bytes);
+        rc = count(&piece, db->ns, 'v', MVI_HISTORY_KEY_SIZE, &usage->history, &usage->history_bytes);
     if (!rc)
-        rc = count(txn, db->ns, 'c', MVI_COMMIT_KEY_SIZE, &usage->records, &usage->record_bytes);
+        rc = count(&piece, db->ns, 'c', MVI_COMMIT_KEY_SIZE, &usage->records, &usage->record_bytes);
     if (!rc)
-        rc = count(txn, db->ns, 't', MVI_TIME_KEY_SIZE, &times, &usage->record_bytes);
+        rc = count(&piece, db->ns, 't', MVI_TIME_KEY_SIZE, &times, &usage->record_bytes);
     if (!rc)
-        rc = count(txn, db->ns, 's', MVI_STAGED_KEY_SIZE, &staged, &usage->staged_bytes);
+        rc = count(&piece, db->ns, 's', MVI_STAGED_KEY_SIZE, &staged, &usage->staged_bytes);
     usage->versions = usage->records;
-    kv_read_end(txn);
+    mvi_piece_end(&piece);
     return rc;
 }

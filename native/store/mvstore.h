@@ -61,7 +61,8 @@ MV_API int mv_default_url(char *url, size_t room);
 
 /* Settings of a store in this process.
  *   MV_STAGE_BYTES  a transaction writing more than this is staged (default: what the
- *                   engine advises); also the size of each step of the move
+ *                   engine advises); also the size of each step of the move, and at
+ *                   most so much is copied into it at a time
  *   MV_CACHE_BYTES  bound of the shared page cache (default 64 MiB)
  *   MV_FULL_EVERY   at most so many deltas in a row in a page's history (default 32) */
 typedef enum mv_setting { MV_STAGE_BYTES, MV_CACHE_BYTES, MV_FULL_EVERY } mv_setting;
@@ -101,10 +102,41 @@ typedef struct mv_info {
  * non-zero answer and returns it. */
 MV_API int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx);
 
-/* Drops, for good, a database that was never shown: an import that did not end. Its name
- * begins with MV_UNFINISHED (MV_MISUSE otherwise; MV_BUSY: it is being written). */
+/* Drops, for good, a database that was never shown: an import or a copy that did not end.
+ * Its name begins with one of these (MV_MISUSE otherwise; MV_BUSY: it is being written). */
 #define MV_UNFINISHED ".importing-"
+#define MV_COPYING ".copying-"
 MV_API int mv_discard(mv_store *store, uint32_t id);
+
+/* ---- copies ------------------------------------------------------------ */
+
+/* Copies a database with all its versions into another store (or this one, under another
+ * name), which may be of another engine. Versions up to the source's newest one at the
+ * beginning are copied; the source may be written meanwhile. The copy is hidden until it is
+ * whole and verified: mv_db_verify finds nothing in it, and numbers and checksums of
+ * versions and images are those of the source. A deleted database is deleted in the copy.
+ *
+ * What was copied when the process died, or the call failed, is kept: the same call goes on
+ * from there. A call for what was copied before does nothing.
+ *
+ * Versions keep their names if the destination's later ones will be greater. Else they get
+ * new names, in the same order; `renamed` says how many. */
+typedef struct mv_copy {
+    const char *as; /* the copy's name; NULL: as in the source */
+    int restart;    /* drop what an interrupted copy has left, and begin anew */
+    int (*progress)(void *ctx, int verifying, uint64_t done, uint64_t of); /* may be NULL; not 0: stop */
+    void *ctx;
+    int resumed, already;    /* results: an interrupted copy went on; it was copied before */
+    mv_stamp source, newest; /* the newest version that was copied, there and here */
+    uint64_t versions, pages, history, bytes; /* in the copy: now, and of keys and values */
+    uint64_t renamed;
+    uint64_t later; /* versions that the source has beyond the copied ones */
+} mv_copy;
+
+/* `id` is of mv_list. MV_NOTFOUND; MV_EXISTS: the name is another database's; MV_BUSY: it is
+ * being copied; MV_MISUSE: an interrupted copy was of another source; MV_CORRUPT: the source
+ * or the copy is damaged, which then is not shown; the answer of `progress`. */
+MV_API int mv_copy_database(mv_store *from, uint32_t id, mv_store *to, mv_copy *copy);
 
 /* ---- an open database -------------------------------------------------- */
 
@@ -245,6 +277,7 @@ typedef struct mv_check {
     void (*problem)(void *ctx, const char *what);
     void (*progress)(void *ctx, uint64_t done, uint64_t of);
     void *ctx;
+    int stop;                  /* set by a callback: read no more */
     uint64_t images, problems; /* results */
 } mv_check;
 MV_API int mv_db_verify(mv_db *db, mv_check *check);

@@ -10,8 +10,7 @@ typedef struct naming {
     mvi_meta wrote;
 } naming;
 
-/* The id behind a name; MV_NOTFOUND without a message. */
-static int get_ns(kv_txn *txn, const char *name, uint32_t *ns)
+int mvi_name_get(kv_txn *txn, const char *name, uint32_t *ns)
 {
     mvi_key key = mvi_key_name(name);
     mv_slice value;
@@ -28,7 +27,7 @@ static int get_ns(kv_txn *txn, const char *name, uint32_t *ns)
 static int must_be_free(kv_txn *txn, const naming *n, const char *name)
 {
     uint32_t taken;
-    int rc = get_ns(txn, name, &taken);
+    int rc = mvi_name_get(txn, name, &taken);
     if (rc == MV_NOTFOUND)
         return MV_OK;
     return rc ? rc : mv_fail(MV_EXISTS, "store %s has a database \"%s\" already: choose another name, or delete that one",
@@ -37,11 +36,11 @@ static int must_be_free(kv_txn *txn, const naming *n, const char *name)
 
 static int must_exist(kv_txn *txn, const naming *n, uint32_t *ns)
 {
-    int rc = get_ns(txn, n->name, ns);
+    int rc = mvi_name_get(txn, n->name, ns);
     return rc == MV_NOTFOUND ? mv_fail(rc, "no database \"%s\" in store %s", n->name, n->store->url) : rc;
 }
 
-static int get_meta(kv_txn *txn, uint32_t ns, mvi_meta *meta)
+int mvi_meta_get(kv_txn *txn, uint32_t ns, mvi_meta *meta)
 {
     mvi_key key = mvi_key_meta(ns);
     mv_slice value;
@@ -60,7 +59,7 @@ static int set_meta(kv_txn *txn, naming *n, uint32_t ns, const mvi_meta *meta)
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_meta_encode(meta, value)));
 }
 
-static int set_name(kv_txn *txn, const char *name, uint32_t ns)
+int mvi_name_set(kv_txn *txn, const char *name, uint32_t ns)
 {
     mvi_key key = mvi_key_name(name);
     uint8_t value[4];
@@ -68,7 +67,7 @@ static int set_name(kv_txn *txn, const char *name, uint32_t ns)
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, 4));
 }
 
-static int clear_name(kv_txn *txn, const char *name)
+int mvi_name_clear(kv_txn *txn, const char *name)
 {
     mvi_key key = mvi_key_name(name);
     return kv_clear(txn, mvi_key_slice(&key));
@@ -121,7 +120,7 @@ static int create_in(kv_txn *txn, void *ctx)
     if (!rc)
         rc = next_id(txn, &ns);
     if (!rc)
-        rc = set_name(txn, n->name, ns);
+        rc = mvi_name_set(txn, n->name, ns);
     if (!rc)
         rc = set_meta(txn, n, ns, &meta);
     mvi_key key = mvi_key_latest(ns);
@@ -135,14 +134,14 @@ static int delete_in(kv_txn *txn, void *ctx)
     mvi_meta meta;
     int rc = must_exist(txn, n, &ns);
     if (!rc)
-        rc = get_meta(txn, ns, &meta);
+        rc = mvi_meta_get(txn, ns, &meta);
     if (rc)
         return rc;
     meta.deleted_ms = n->now_ms;
     rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = set_deleted(txn, ns, 1);
-    return rc ? rc : clear_name(txn, n->name);
+    return rc ? rc : mvi_name_clear(txn, n->name);
 }
 
 /* The most recently deleted database of that name. */
@@ -185,7 +184,7 @@ static int undelete_in(kv_txn *txn, void *ctx)
     rc = set_meta(txn, n, ns, &meta);
     if (!rc)
         rc = set_deleted(txn, ns, 0);
-    return rc ? rc : set_name(txn, n->other, ns);
+    return rc ? rc : mvi_name_set(txn, n->other, ns);
 }
 
 static int rename_in(kv_txn *txn, void *ctx)
@@ -197,14 +196,14 @@ static int rename_in(kv_txn *txn, void *ctx)
     if (!rc)
         rc = must_be_free(txn, n, n->other);
     if (!rc)
-        rc = get_meta(txn, ns, &meta);
+        rc = mvi_meta_get(txn, ns, &meta);
     if (rc)
         return rc;
     memcpy(meta.name, n->other, strlen(n->other) + 1);
     rc = set_meta(txn, n, ns, &meta);
     if (!rc)
-        rc = clear_name(txn, n->name);
-    return rc ? rc : set_name(txn, n->other, ns);
+        rc = mvi_name_clear(txn, n->name);
+    return rc ? rc : mvi_name_set(txn, n->other, ns);
 }
 
 /* After an unknown result: does the store hold what the run before wrote? */
@@ -266,52 +265,47 @@ typedef struct listed {
     uint32_t ns;
 } listed;
 
-static int collect(kv_txn *txn, listed **all, size_t *n, size_t *room)
+static int add_listed(mvi_piece *piece, mv_slice key, mv_slice value, listed **all, size_t *n)
+{
+    listed entry = {.ns = mvi_key_get_ns(key)};
+    mvi_key latest = mvi_key_latest(entry.ns);
+    int rc = mvi_meta_decode(value, &entry.meta);
+    if (!rc)
+        rc = kv_get(piece->txn, mvi_key_slice(&latest), &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &entry.latest);
+    if (rc && rc != MV_NOTFOUND) /* half discarded: listed, so that somebody finishes it */
+        return rc;
+    listed *bigger = (*n & (*n - 1)) ? *all : realloc(*all, (*n ? *n * 2 : 1) * sizeof **all);
+    if (!bigger)
+        return mv_fail(MV_NOMEM, "out of memory listing databases");
+    *all = bigger;
+    (*all)[(*n)++] = entry;
+    return MV_OK;
+}
+
+static int collect(mv_store *store, listed **all, size_t *n)
 {
     mvi_key begin = mvi_key_meta(0), end = mvi_key_meta(UINT32_MAX);
-    kv_cursor *cursor;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+    mvi_piece piece = {.store = store};
+    mvi_walk walk = mvi_walk_over(&piece, &begin, &end, 0);
+    int rc = MV_OK;
     while (!rc) {
         mv_slice key, value;
-        rc = kv_next(cursor, &key, &value);
-        if (rc)
-            break;
-        if (*n == *room) {
-            listed *bigger = realloc(*all, (*room ? *room * 2 : 16) * sizeof **all);
-            if (!bigger) {
-                rc = mv_fail(MV_NOMEM, "out of memory listing databases");
-                break;
-            }
-            *all = bigger;
-            *room = *room ? *room * 2 : 16;
-        }
-        listed *entry = &(*all)[(*n)++];
-        entry->ns = mvi_key_get_ns(key);
-        rc = mvi_meta_decode(value, &entry->meta);
-        mvi_key latest = mvi_key_latest(entry->ns);
+        rc = mvi_walk_next(&walk, &key, &value);
         if (!rc)
-            rc = kv_get(txn, mvi_key_slice(&latest), &value);
-        if (!rc)
-            rc = mvi_latest_decode(value, &entry->latest);
+            rc = mvi_walk_again(&walk, add_listed(&piece, key, value, all, n));
     }
-    kv_cursor_close(cursor);
+    mvi_walk_close(&walk);
+    mvi_piece_end(&piece);
     return rc == MV_NOTFOUND ? MV_OK : rc;
 }
 
 int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx)
 {
-    kv_txn *txn;
     listed *all = NULL;
-    size_t n = 0, room = 0;
-    int rc, tries = 0;
-    do {
-        n = 0;
-        rc = kv_read_begin(store->kv, &txn);
-        if (rc)
-            break;
-        rc = collect(txn, &all, &n, &room);
-        kv_read_end(txn);
-    } while (mvi_again(rc, &tries));
+    size_t n = 0;
+    int rc = collect(store, &all, &n);
     for (size_t i = 0; i < n && !rc; i++) {
         mv_info info = {
             .name = all[i].meta.name,

@@ -126,6 +126,15 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     mvi_buf_add(out, checksum, CHECKSUM);
 }
 
+void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target)
+{
+    size_t fixed = MV_TXID_SIZE + MV_STAMP_SIZE + 14, body = size - CHECKSUM;
+    memcpy(value + MV_TXID_SIZE, previous->bytes, MV_STAMP_SIZE);
+    if (value[fixed - 1] == MV_KIND_REVERT)
+        memcpy(value + fixed, target->bytes, MV_STAMP_SIZE);
+    mvi_put32(value + body, (uint32_t)mvi_checksum(value, body, 0));
+}
+
 static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
 {
     mvi_reader r = {text.data, text.data + text.size, 0};
@@ -195,18 +204,24 @@ int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_
     return rc;
 }
 
+void mvi_record_range(uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_key *begin, mvi_key *end)
+{
+    *begin = mvi_key_after(mvi_key_commit(ns, after));
+    *end = mvi_key_after(mvi_key_commit(ns, until));
+    if (mvi_stamp_is_zero(after))
+        *begin = mvi_key_commit(ns, after);
+    if (mvi_stamp_cmp(until, &mvi_last_stamp) == 0)
+        *end = mvi_key_commit(ns + 1, &mvi_zero_stamp);
+}
+
 int mvi_records_open(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, int flags,
                      kv_cursor **cursor)
 {
-    mvi_key begin = mvi_key_after(mvi_key_commit(ns, after));
-    mvi_key end = mvi_key_after(mvi_key_commit(ns, until));
+    mvi_key begin, end;
     *cursor = NULL;
     if (mvi_stamp_cmp(after, until) >= 0)
         return MV_OK;
-    if (mvi_stamp_is_zero(after))
-        begin = mvi_key_commit(ns, after);
-    if (mvi_stamp_cmp(until, &mvi_last_stamp) == 0)
-        end = mvi_key_commit(ns + 1, &mvi_zero_stamp);
+    mvi_record_range(ns, after, until, &begin, &end);
     return kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, flags, cursor);
 }
 

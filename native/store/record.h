@@ -57,10 +57,16 @@ typedef struct mvi_record {
 void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out);
 int mvi_record_decode(mv_slice value, mvi_record *record);
 
+/* Gives an encoded record other stamps: of the version before and, of a revert, of its target. */
+void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target);
+
 /* Calls `each` for every page of a record's set, in ascending order; its non-zero
  * answer ends the walk and is returned. */
 int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record,
                      int (*each)(void *ctx, uint32_t pgno), void *ctx);
+
+/* The range of the keys of the records, with their chunks, in (after, until]. */
+void mvi_record_range(uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_key *begin, mvi_key *end);
 
 /* Calls `each` for the commit records in (after, until], ascending or (KV_REVERSE)
  * descending, at most `limit` (0: all); its non-zero answer ends the walk and is

@@ -64,19 +64,11 @@ static int revert_locked(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
 {
     mvi_pageset changed = {0};
     mv_version target;
-    kv_txn *txn;
-    int stale, tries = 0, rc = mv_db_begin(db, &stale);
+    int stale, rc = mv_db_begin(db, &stale);
     if (!rc)
         rc = mv_db_version(db, stamp, &target);
-    if (rc)
-        return rc;
-    do {
-        rc = kv_read_begin(db->store->kv, &txn);
-        if (rc)
-            break;
-        rc = mvi_collect(txn, db->ns, stamp, &db->snap.stamp, &changed);
-        kv_read_end(txn);
-    } while (mvi_again(rc, &tries));
+    if (!rc)
+        rc = mvi_collect(db->store, db->ns, stamp, &db->snap.stamp, &changed);
     if (!rc)
         rc = write_all(db, &target, &changed);
     if (!rc) {

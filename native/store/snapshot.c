@@ -36,28 +36,6 @@ int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp 
     return rc == KV_NOTHING ? MV_OK : rc;
 }
 
-static int collect_page(void *ctx, uint32_t pgno)
-{
-    return mvi_pageset_add(ctx, pgno);
-}
-
-typedef struct collection {
-    uint32_t ns;
-    mvi_pageset *set;
-} collection;
-
-static int collect_record(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
-{
-    collection *c = ctx;
-    return mvi_record_pages(txn, c->ns, stamp, record, collect_page, c->set);
-}
-
-int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
-{
-    collection c = {ns, set};
-    return mvi_records(txn, ns, after, until, 0, 0, collect_record, &c);
-}
-
 /* ---- following them ------------------------------------------------------
  * One walk over the commits tells both which pages of the shared cache are stale and
  * whether the handle has served one that changed. */

@@ -77,4 +77,4 @@ def test_threads_of_the_engines_do_not_race(objects: Path, environment: dict[str
 
 
 def test_threads_of_the_store_do_not_race(objects: Path, environment: dict[str, str]) -> None:
-    run_tests(objects, environment, "gcc", THREADS, "test_store", "threads")
+    run_tests(objects, environment, "gcc", THREADS, "test_store", "threads", "walk")

@@ -387,6 +387,34 @@ static int count_up(kv_txn *txn, void *ctx)
     return kv_set(txn, str(key), mvi_slice(value, strlen(value) + 1));
 }
 
+/* An engine that cannot raise its stamps says so, and they are as before. */
+static void stamps_can_be_raised_or_not(const char *url)
+{
+    kv_engine *kv;
+    kv_stamp before, after, far = {{0x10}}, too_far = {{0xff, 0xff}};
+    work w = {.key = str(PREFIX "raised"), .value = str("v")};
+    OK(kv_open(url, &kv));
+    OK(kv_transact(kv, do_set, &w, &before));
+    OK(kv_raise_stamps(kv, &(kv_stamp){{0}}));
+    IS(MV_MISUSE, kv_raise_stamps(kv, &too_far));
+    OK(kv_transact(kv, do_set, &w, &after));
+    CHECK(memcmp(after.bytes, before.bytes, KV_STAMP_SIZE) > 0);
+    CHECK(memcmp(after.bytes, far.bytes, KV_STAMP_SIZE) < 0);
+    int rc = kv_raise_stamps(kv, &far);
+    CHECK(rc == MV_OK || rc == MV_MISUSE);
+    for (int opened = 0; opened < 3; opened++) { /* in this opening and in later ones */
+        before = after;
+        OK(kv_transact(kv, do_set, &w, &after));
+        CHECK(memcmp(after.bytes, before.bytes, KV_STAMP_SIZE) > 0);
+        CHECK((memcmp(after.bytes, far.bytes, KV_STAMP_SIZE) > 0) == (rc == MV_OK));
+        kv_close(kv);
+        OK(kv_open(url, &kv));
+        if (rc == MV_OK)
+            OK(kv_raise_stamps(kv, &far)); /* they are above it already */
+    }
+    kv_close(kv);
+}
+
 static void *write_many(void *ctx)
 {
     writer *w = ctx;
@@ -573,6 +601,7 @@ static void conformance(const char *scheme)
     RUN_WITH(an_error_undoes_the_transaction, url);
     RUN_WITH(stamps_land_where_they_are_told, url);
     RUN_WITH(stamps_grow_over_commits_and_openings, url);
+    RUN_WITH(stamps_can_be_raised_or_not, url);
     RUN_WITH(threads_commit_together, url);
     RUN_WITH(a_watch_sees_a_change, url);
     RUN_WITH(two_processes_count, url);

@@ -10,6 +10,7 @@ static const struct {
 } subjects[] = {
     {"codec", store_codec}, {"names", store_names},   {"versions", store_versions},
     {"large", store_large}, {"damage", store_damage}, {"threads", store_threads},
+    {"walk", store_walk},   {"copy", store_copy},
 };
 
 int main(int argc, char **argv)

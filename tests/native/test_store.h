@@ -8,5 +8,7 @@ void store_versions(void);
 void store_large(void);
 void store_damage(void);
 void store_threads(void);
+void store_walk(void);
+void store_copy(void);
 
 #endif

@@ -91,7 +91,9 @@ def test_what_python_declares_is_what_the_headers_say() -> None:
     assert cdef - headers == set()
 
 
-@pytest.mark.parametrize("struct", ["mv_info", "mv_snapshot", "mv_version", "mv_usage", "mv_check"])
+@pytest.mark.parametrize(
+    "struct", ["mv_info", "mv_snapshot", "mv_version", "mv_usage", "mv_check", "mv_copy"]
+)
 def test_structs_are_declared_alike(struct: str) -> None:
     def body(path: str) -> str:
         text = without_comments((ROOT / path).read_text()).replace("MV_TXID_SIZE", "16")

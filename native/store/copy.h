@@ -1,0 +1,60 @@
+/* A copy of a database into another store, as its files share it.
+ *
+ * It goes through steps; each batch of keys is one transaction of the destination, which
+ * also writes how far the copy has come (mv/x). So it goes on exactly there, whatever
+ * happened between. */
+#ifndef MV_COPY_H
+#define MV_COPY_H
+
+#include "internal.h"
+
+/* mv/x: newest version copied 10 | its txid 16 | keys done 8 | renamed 1 | step 1 | last key of
+ *       the source */
+typedef enum mvi_step { MVI_RECORDS, MVI_PAST, MVI_HEADS, MVI_CHANGED, MVI_WHOLE } mvi_step;
+
+typedef struct mvi_copied {
+    mv_stamp version; /* in the source */
+    uint8_t txid[MV_TXID_SIZE];
+    uint64_t done;
+    uint8_t renamed, step;
+    mvi_key last; /* size 0: at the beginning of the step */
+} mvi_copied;
+
+typedef struct mvi_put {
+    mvi_key key;
+    size_t at, size; /* of the value in `bytes` */
+    int image;
+} mvi_put;
+
+typedef struct mvi_copier {
+    mv_copy *copy;
+    mv_store *from, *to;
+    uint32_t source, target; /* ids */
+    mvi_meta meta;           /* of the source */
+    char name[MV_NAME_MAX + 1], hidden[64];
+    mvi_latest newest;      /* in the source, of the version copied */
+    mvi_copied copied;      /* so far, batch included */
+    mvi_buf wrote;          /* mv/x as it is in the destination; size 0: not yet */
+    mvi_piece piece;        /* of the source */
+    mv_stamp *stamps;       /* of all versions in the source, ascending */
+    size_t stamps_n, stamps_room;
+    uint64_t images_of;     /* that the records name */
+    mvi_put *puts;          /* the batch */
+    size_t n, room;
+    mvi_buf bytes;
+    uint8_t *page;          /* MVI_PAGE_MAX */
+} mvi_copier;
+
+/* The version's name in the destination. MV_CORRUPT: the source has no such version. */
+int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out);
+/* Reads all records: the versions, and how much there is to do. */
+int mvi_copy_plan(mvi_copier *c);
+/* Takes the steps that are left: all keys, hidden. */
+int mvi_copy_keys(mvi_copier *c);
+/* Writes the batch, with how far it goes. */
+int mvi_copy_flush(mvi_copier *c);
+int mvi_copy_tell(const mvi_copier *c, int verifying, uint64_t done, uint64_t of);
+/* Compares the copy with the source. MV_CORRUPT. */
+int mvi_copy_verify(mvi_copier *c);
+
+#endif
