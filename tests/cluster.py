@@ -57,25 +57,26 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=os.pathsep.join(place for place in places if place))
 
 
-def use_client() -> bool:
-    """Whether there is a client library; one that lies beside the programs is made known."""
+def find_client() -> str | None:
+    """The client library: named by MVSQLITE_FDB_CLIENT, beside the programs, or in a usual place."""
+    named = os.environ.get("MVSQLITE_FDB_CLIENT")
     server = find("fdbserver")
-    if os.environ.get("MVSQLITE_FDB_CLIENT") or ctypes.util.find_library("fdb_c"):
-        return True
-    for place in [Path(server).parent, Path(server).parents[1] / "lib"] if server else []:
-        if (place / CLIENT).exists():
-            os.environ["MVSQLITE_FDB_CLIENT"] = str(place / CLIENT)
-            return True
-    return False
+    beside = [Path(server).parent, Path(server).parents[1] / "lib"] if server else []
+    system = [Path(place) for place in ("/usr/local/lib", "/usr/lib", "/usr/lib64", "/lib")]
+    places = [Path(named)] if named else [place / CLIENT for place in beside + system]
+    return next((str(place) for place in places if place.exists()), None)
 
 
 def missing() -> str | None:
     """Why no cluster can be run here, and what to do about it; None: one can."""
-    absent = [program for program in PROGRAMS if not find(program)]
+    absent = " and ".join(program for program in PROGRAMS if not find(program))
     if absent:
-        return f"{' and '.join(absent)} not found: set MVSQLITE_FDB_BIN to the directory of FoundationDB's programs"
-    if not use_client():
+        return f"{absent} not found: set MVSQLITE_FDB_BIN to the directory of FoundationDB's programs"
+    client = find_client()
+    if not client:
         return f"{CLIENT} not found: set MVSQLITE_FDB_CLIENT to FoundationDB's client library"
+    if not ctypes.util.find_library("fdb_c"):
+        os.environ["MVSQLITE_FDB_CLIENT"] = client
     return None
 
 
