@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 import mvsqlite_py
+from cluster import Cluster
 from crew import Channel
 from day import Day
 
@@ -153,8 +154,7 @@ def transfer(connection: apsw.Connection, chance: random.Random) -> None:
     connection.execute("BEGIN")
     (total,) = connection.execute("SELECT sum(balance) FROM account").fetchall()[0]
     assert total == ACCOUNTS * DEPOSIT, f"a snapshot holds {total}"
-    (balance,) = connection.execute("SELECT balance FROM account WHERE id = ?", (a,)).fetchall()[0]
-    amount = chance.randrange(max(balance, 0) + 1)
+    amount = chance.randrange(1, DEPOSIT)
     connection.execute("UPDATE account SET balance = balance - ? WHERE id = ?", (amount, a))
     connection.execute("UPDATE account SET balance = balance + ? WHERE id = ?", (amount, b))
     connection.execute("COMMIT")
@@ -181,13 +181,18 @@ def run_bank(channel: Channel, url: str, seed: str, times: int, options: dict[st
 # ---- one statement after the other ------------------------------------------------------------
 
 
+GIVE_UP = "give up"
+
+
 def obey(channel: Channel, name: str, url: str, options: dict[str, Any]) -> None:
     """Runs each statement it is told, and says its rows or its extended error code."""
     with closing(mvsqlite_py.connect(name, url, **options)) as connection:
         channel.say("ready")
         while (sql := channel.hear()) != "end":
             try:
-                channel.say(connection.execute(sql).fetchall())
+                if sql == GIVE_UP:
+                    give_up(connection)
+                channel.say([] if sql == GIVE_UP else connection.execute(sql).fetchall())
             except apsw.Error as error:
                 channel.say(error.extendedresult)
 
@@ -224,6 +229,16 @@ def read_and_verify(channel: Channel, url: str) -> dict[str, Any]:
                 connection.execute("SELECT count(*), sum(length(body)) FROM large").fetchall()
             rounds += 1
         return {"rounds": rounds, "met": met(store)}
+
+
+# ---- servers --------------------------------------------------------------------------------------
+
+
+def keep_servers(channel: Channel) -> None:
+    """Runs a cluster until it is told to end it; says where its data are and what its processes are."""
+    with Cluster() as servers:
+        channel.say([str(servers.directory), [p.pid for p in servers.processes if p]])
+        channel.hear()
 
 
 # ---- a parent that opened a store, and its children -------------------------------------------

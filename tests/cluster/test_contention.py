@@ -1,6 +1,7 @@
 """Writers that share no lock, as on two machines: disjoint work commits, the rest is tried again."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import apsw
 import pytest
@@ -28,6 +29,10 @@ class Writer:
         self.hand.tell(sql)
         return self.hand.hear()
 
+    def give_up(self) -> None:
+        """What an application does after a refusal: ROLLBACK, if SQLite has not rolled back by itself."""
+        assert self(jobs.GIVE_UP) == []
+
 
 @pytest.fixture(params=["two hosts", "optimistic"])
 def apart(request: pytest.FixtureRequest) -> Callable[[int], dict[str, object]]:
@@ -50,14 +55,15 @@ def pair(url: str, hire: Callable[..., Hand], apart: Callable[[int], dict[str, o
     return start
 
 
-def test_disjoint_work_commits_at_once(pair: Pair) -> None:
+def test_disjoint_work_commits_at_once(pair: Pair, url: str) -> None:
     """Neither waits for the other, and neither is refused."""
     a, b = pair("CREATE TABLE a(x); CREATE TABLE b(x); INSERT INTO a VALUES(0); INSERT INTO b VALUES(0)")
     for turn in range(1, 6):
         assert a("BEGIN IMMEDIATE") == b("BEGIN IMMEDIATE") == []
         assert a(f"UPDATE a SET x = {turn}") == b(f"UPDATE b SET x = {turn}") == []
         assert a("COMMIT") == b("COMMIT") == []
-        assert a("SELECT a.x, b.x FROM a, b") == b("SELECT a.x, b.x FROM a, b") == [(turn, turn)]
+        with closing(mvsqlite_py.connect("shared.db", url)) as reader:
+            assert reader.execute("SELECT a.x, b.x FROM a, b").fetchall() == [(turn, turn)]
     assert a("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -67,7 +73,7 @@ def test_work_on_one_page_is_refused_and_succeeds_when_tried_again(pair: Pair) -
     assert a("UPDATE t SET x = x + 1") == b("UPDATE t SET x = x + 10") == []
     assert a("COMMIT") == []
     assert b("COMMIT") == SNAPSHOT
-    assert b("ROLLBACK") == []
+    b.give_up()
     assert b("BEGIN IMMEDIATE") == b("UPDATE t SET x = x + 10") == b("COMMIT") == []
     assert a("SELECT x FROM t") == b("SELECT x FROM t") == [(11,)]
 
@@ -79,7 +85,7 @@ def test_what_was_read_counts_too(pair: Pair) -> None:
     assert a("UPDATE a SET x = 1 + (SELECT x FROM b)") == []
     assert b("UPDATE b SET x = 1 + (SELECT x FROM a)") == []
     assert [a("COMMIT"), b("COMMIT")] == [[], SNAPSHOT]
-    assert b("ROLLBACK") == []
+    b.give_up()
     assert b("UPDATE b SET x = 1 + (SELECT x FROM a)") == []
     assert a("SELECT a.x, b.x FROM a, b") == [(1, 2)]
 
@@ -90,7 +96,7 @@ def test_a_statement_that_conflicts_leaves_its_connection_usable(pair: Pair) -> 
     assert a("BEGIN IMMEDIATE") == a("UPDATE t SET x = x + 1") == []
     assert b("UPDATE t SET x = x + 10") == []
     assert a("COMMIT") == SNAPSHOT
-    assert a("ROLLBACK") == []
+    a.give_up()
     assert a("UPDATE t SET x = x + 1") == []
     assert b("SELECT x FROM t") == [(11,)]
 
@@ -104,7 +110,7 @@ def test_large_transactions_conflict_alike(pair: Pair) -> None:
     assert a(insert.format("a")) == b(insert.format("b")) == []
     # both made the file longer, with the same new pages
     assert [a("COMMIT"), b("COMMIT")] == [[], SNAPSHOT]
-    assert b("ROLLBACK") == []
+    b.give_up()
     assert b(insert.format("b")) == []
     assert a("SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)") == [(500, 500)]
     assert a("PRAGMA integrity_check") == [("ok",)]
@@ -127,10 +133,9 @@ def test_no_money_is_lost_between_hosts(
     assert {code for answer in refused for code in answer} == {str(SNAPSHOT)}
     with mvsqlite_py.open_store(url) as store:
         connection = mvsqlite_py.connect("bank.db", store)
-        rows = connection.execute("SELECT sum(balance), min(balance) FROM account").fetchall()
+        rows = connection.execute("SELECT sum(balance) FROM account").fetchall()
         connection.close()
-        assert rows[0][0] == jobs.ACCOUNTS * jobs.DEPOSIT
-        assert rows[0][1] >= 0
+        assert rows == [(jobs.ACCOUNTS * jobs.DEPOSIT,)]
         assert store.database("bank.db").verify().problems == []
-        made = [version for version in store.database("bank.db").versions() if version.pages]
-        assert len(made) >= HOSTS * times * 0.9, "every transfer of another sum is a version"
+        made = list(store.database("bank.db").versions())
+        assert len(made) == HOSTS * times + 2, "a version each, and the table and its rows"
