@@ -65,7 +65,7 @@ class Hand:
         given = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | environment
         self.job = job
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_work, args=(theirs, job, arguments, given), daemon=True)
+        self.process = CONTEXT.Process(target=_work, args=(theirs, job, arguments, given))
         with pytest.MonkeyPatch.context() as patch:
             here = Path(__file__).parent
             patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))

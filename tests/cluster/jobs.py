@@ -1,5 +1,6 @@
 """What the processes of ``crew.py`` do: each function is a job, and what it returns its answer."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -283,6 +284,24 @@ def preload(_: Channel, url: str, children: int, times: int) -> dict[str, Any]:
     parents.close()
     stores.close()
     return answer
+
+
+def serve_from_pool(url: str, worker: int, times: int) -> int:
+    counting = Counting(url, worker, {"timeout": 60.0})
+    for _ in range(times):
+        counting.increment()
+    return int(counting.answer()["done"])
+
+
+def pool(_: Channel, url: str, children: int, times: int) -> dict[str, Any]:
+    """multiprocessing's pool of forked processes, below a parent that has written."""
+    make_counter(url)
+    with closing(mvsqlite_py.connect("counter.db", url)) as connection:
+        connection.execute("UPDATE c SET n = n + 1")
+        with multiprocessing.get_context("fork").Pool(children) as workers:
+            done = workers.starmap(serve_from_pool, [(url, i, times) for i in range(2 * children)])
+        connection.execute("UPDATE c SET n = n + 1")
+        return {"done": done, "value": connection.execute("SELECT n FROM c").fetchall()[0][0]}
 
 
 def refuse_inherited(connection: apsw.Connection, store: mvsqlite_py.Store) -> None:

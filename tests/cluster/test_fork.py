@@ -11,3 +11,8 @@ def test_a_server_that_loads_the_application_before_it_forks(url: str, hire: Cal
     """The parent has a store and a connection open and in use; grandchildren are refused alike."""
     answer = hire("preload", url, CHILDREN, TIMES).hear()
     assert answer == {"ended": [0] * CHILDREN, "value": 2 + CHILDREN * (TIMES + 1)}
+
+
+def test_a_pool_of_forked_processes(url: str, hire: Callable[..., Hand]) -> None:
+    answer = hire("pool", url, CHILDREN, TIMES).hear()
+    assert answer == {"done": [TIMES] * (2 * CHILDREN), "value": 2 + 2 * CHILDREN * TIMES}
