@@ -11,6 +11,7 @@ from benchmarks import common, run_all
 NAMES = [module.__name__.rpartition(".")[2] for module in run_all.BENCHMARKS]
 
 
+@pytest.mark.lmdb_only("measures the default engine")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_answers_every_question(name: str, tmp_path: Path) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
