@@ -350,11 +350,11 @@ class Bench:
     def scan(self, key: str, label: str) -> None:
         """A scan with read-ahead, one without, and the floor: the same keys, many ranges at once."""
 
-        def ours(readahead: int) -> float:
-            return in_processes(scan, [(f"{self.url}&readahead={readahead}", self.large_rows)])[0]
+        def ours(option: str) -> float:
+            return in_processes(scan, [(self.url + option, self.large_rows)])[0]
 
         size = self.large_rows * BLOB_BYTES
-        ahead, without, (read, floor) = ours(1), ours(0), self.floor.scan(PREFIX)
+        ahead, without, (read, floor) = ours(""), ours("&readahead=0"), self.floor.scan(PREFIX)
         floor *= size / read  # it reads the small databases too
         for who, seconds in (OURS, ahead), (OFF, without), (FLOOR, floor):
             self.book.add(f"scan.{key}", label, who, {"seconds": seconds})
