@@ -81,6 +81,15 @@ static void check(int error, const char *doing)
     }
 }
 
+static void start_thread(pthread_t *thread, void *(*run)(void *), void *with)
+{
+    int error = pthread_create(thread, NULL, run, with);
+    if (error) {
+        fprintf(stderr, "floor: starting a thread: %s\n", strerror(error));
+        exit(1);
+    }
+}
+
 static void *run_network(void *unused)
 {
     (void)unused;
@@ -92,10 +101,7 @@ static void connect_to(const char *cluster)
 {
     check(fdb_select_api_version_impl(API_VERSION, API_VERSION), "choosing the API version");
     check(fdb_setup_network(), "setting up the network");
-    if (pthread_create(&network, NULL, run_network, NULL) != 0) {
-        fprintf(stderr, "floor: no thread for the network\n");
-        exit(1);
-    }
+    start_thread(&network, run_network, NULL);
     check(fdb_create_database(cluster, &db), cluster);
 }
 
@@ -331,7 +337,7 @@ static void read_all(const char *prefix, unsigned n_threads)
     s.chunks = n_bounds - 1;
     n_threads = n_threads < 1 ? 1 : n_threads > THREADS_MAX ? THREADS_MAX : n_threads;
     for (unsigned i = 0; i < n_threads; i++)
-        check(pthread_create(&threads[i], NULL, read_chunks, &s), "starting a thread");
+        start_thread(&threads[i], read_chunks, &s);
     for (unsigned i = 0; i < n_threads; i++)
         pthread_join(threads[i], NULL);
     printf("%llu %llu %.9f\n", (unsigned long long)s.bytes, (unsigned long long)s.keys, now() - start);
