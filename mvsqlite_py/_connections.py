@@ -7,7 +7,7 @@ import _sqlite3
 import ctypes
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import apsw
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mvsqlite_py._store import Store
 
 VFS_NAME = "mvsqlite"
+
+Concurrency = Literal["host", "optimistic", "lease"]
+"""How writers keep apart. ``host``: one at a time on a host, and between hosts the first commit wins;
+``optimistic``: no lock, the first commit wins; ``lease``: one at a time among all hosts."""
 
 _lock = threading.Lock()
 _loaded: set[str] = set()
@@ -78,11 +82,18 @@ def uri(
     store: "Store | str | None" = None,
     at: Moment | None = None,
     version: str | None = None,
+    concurrency: Concurrency | None = None,
+    lease: float | None = None,
+    max_staleness: float | None = None,
     vfs: str = VFS_NAME,
 ) -> str:
     """The URI under which SQLite opens a database: for ``ATTACH``, or for any driver that takes URIs.
 
     name: the database's; store: None for the default one; at, version: a past state.
+    concurrency: how writers keep apart (None: ``host``); lease: seconds after which the lease of a
+    writer that gives no sign of life ends (10).
+    max_staleness: seconds that what is read may be behind, for a connection that only reads: add
+    ``&mode=ro``. Saves a cluster the question for its newest version.
     """
     if at is not None and version is not None:
         raise ValueError("give either at= or version=")
@@ -96,6 +107,9 @@ def uri(
         "store": (address, "a store address", "MV_URL"),
         "at": (moment, "a moment", "MV_TIME"),
         "version": (version, "a version", "MV_NOVERSION"),
+        "concurrency": (concurrency, "a manner of locking", "MV_MISUSE"),
+        "lease": (_seconds(lease), "a duration", "MV_MISUSE"),
+        "max_staleness": (_seconds(max_staleness), "a duration", "MV_MISUSE"),
     }
     query = "&".join(
         f"{key}={quote(_binding.encode(value, what, code), safe='')}"
@@ -103,6 +117,10 @@ def uri(
         if value is not None
     )
     return f"file:{path}?{query}"
+
+
+def _seconds(duration: float | None) -> str | None:
+    return None if duration is None else f"{duration:.3f}s"
 
 
 def connect(
@@ -113,6 +131,9 @@ def connect(
     version: str | None = None,
     create: bool = True,
     timeout: float = 5.0,
+    concurrency: Concurrency | None = None,
+    lease: float | None = None,
+    max_staleness: float | None = None,
     vfs: str = VFS_NAME,
     **options: Any,
 ) -> apsw.Connection:
@@ -121,19 +142,21 @@ def connect(
     name: the database's; store: a Store, its address, or None for the default one.
     at, version: open that past state, read-only.
     create: create the database if there is none. timeout: seconds to wait for other writers.
+    concurrency, lease: how writers keep apart, as for :func:`uri`.
+    max_staleness: seconds that what is read may be behind; the connection then only reads.
     Other options go to ``apsw.Connection``.
     Raises the exceptions of this package, which are apsw's too.
     """
     load_into_apsw()
-    past = at is not None or version is not None
-    flags = apsw.SQLITE_OPEN_URI | (apsw.SQLITE_OPEN_READONLY if past else apsw.SQLITE_OPEN_READWRITE)
-    if create and not past:
+    reads = at is not None or version is not None or max_staleness is not None
+    flags = apsw.SQLITE_OPEN_URI | (apsw.SQLITE_OPEN_READONLY if reads else apsw.SQLITE_OPEN_READWRITE)
+    if create and not reads:
         flags |= apsw.SQLITE_OPEN_CREATE
+    manners: dict[str, Any] = {"concurrency": concurrency, "lease": lease, "max_staleness": max_staleness}
+    address = uri(name, store=store, at=at, version=version, vfs=vfs, **manners)
     _binding.clear_error()
     try:
-        connection = apsw.Connection(
-            uri(name, store=store, at=at, version=version, vfs=vfs), flags=flags, **options
-        )
+        connection = apsw.Connection(address, flags=flags, **options)
     except apsw.Error as error:
         raise (_binding.last_error() or error) from error
     connection.set_busy_timeout(int(timeout * 1000))
@@ -148,15 +171,19 @@ def connect_sqlite3(
     version: str | None = None,
     create: bool = True,
     timeout: float = 5.0,
+    concurrency: Concurrency | None = None,
+    lease: float | None = None,
+    max_staleness: float | None = None,
     **options: Any,
 ) -> sqlite3.Connection:
     """Connects with the standard library's ``sqlite3``; arguments as for :func:`connect`."""
     load_into_sqlite3()
-    past = at is not None or version is not None
-    mode = "ro" if past else "rwc" if create else "rw"
+    reads = at is not None or version is not None or max_staleness is not None
+    mode = "ro" if reads else "rwc" if create else "rw"
+    manners: dict[str, Any] = {"concurrency": concurrency, "lease": lease, "max_staleness": max_staleness}
+    address = uri(name, store=store, at=at, version=version, **manners) + f"&mode={mode}"
     _binding.clear_error()
     try:
-        address = uri(name, store=store, at=at, version=version) + f"&mode={mode}"
         connection: sqlite3.Connection = sqlite3.connect(address, uri=True, timeout=timeout, **options)
         return connection
     except sqlite3.Error as error:

@@ -108,4 +108,5 @@ BY_CODE: dict[str, type[Error]] = {
     "MV_URL": StoreError,
     "MV_UNKNOWN": EngineError,
     "MV_FORKED": MisuseError,
+    "MV_STALE": EngineError,
 }

@@ -100,6 +100,20 @@ class Store:
                     raise ValueError(f"a setting in bytes or entries cannot be negative: {value}")
                 check(lib.mv_store_set(self.pointer, setting, value))
 
+    def counters(self) -> dict[str, int]:
+        """What the engine has counted since this process opened the store; empty on one machine.
+
+        Of a cluster: ``read_versions`` asked for, ``rounds`` of answers waited for beside those,
+        ``keys`` and ``ranges`` read, ``commits``, ``retries``; keys asked for ``ahead`` of need and
+        how many of these were ``ahead_used``; errors met by FoundationDB's number (``error_...``).
+        """
+        name, value = ffi.new("const char **"), ffi.new("uint64_t *")
+        counted: dict[str, int] = {}
+        while (code := lib.mv_store_counter(self.pointer, len(counted), name, value)) != _binding.NOT_FOUND:
+            check(code)
+            counted[_binding.text(name[0])] = int(value[0])
+        return counted
+
     # ---- names ----------------------------------------------------------------
 
     def create(self, name: str) -> Database:

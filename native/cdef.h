@@ -15,6 +15,7 @@ int mv_store_open(const char *url, mv_store **store);
 void mv_store_close(mv_store *store);
 int mv_default_url(char *url, size_t room);
 int mv_store_set(mv_store *store, int setting, uint64_t value);
+int mv_store_counter(mv_store *store, size_t index, const char **name, uint64_t *value);
 
 int mv_create(mv_store *store, const char *name);
 int mv_delete(mv_store *store, const char *name);

@@ -41,7 +41,8 @@
     X(MV_PERM, 17, 14, "the store may not be opened by this user")                          \
     X(MV_URL, 18, 14, "not a usable store address")                                         \
     X(MV_UNKNOWN, 19, 10, "the engine does not know whether the commit happened")           \
-    X(MV_FORKED, 20, 21, "the handle was opened before fork and belongs to the parent")
+    X(MV_FORKED, 20, 21, "the handle was opened before fork and belongs to the parent")     \
+    X(MV_STALE, 21, 10, "the read transaction cannot go on: begin another")
 
 typedef enum mv_code {
 #define MV_ENUM(name, number, sqlite, text) name = number,

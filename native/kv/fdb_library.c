@@ -15,11 +15,13 @@
 #include "../base/error.h"
 
 #define API_VERSION 730
+enum { API_VERSION_SET = 2201 }; /* an error of the client's: it is set already */
 
 static pthread_mutex_t load_lock = PTHREAD_MUTEX_INITIALIZER;
 static kvi_fdb loaded; /* guarded by load_lock until it is complete */
 static pid_t owner;    /* the process whose network thread runs; 0: none */
 static pthread_t network;
+static uint64_t network_set; /* hash of the network options in force */
 static char path[4096]; /* of the library first loaded */
 static pthread_once_t at_fork_once = PTHREAD_ONCE_INIT;
 
@@ -92,11 +94,52 @@ static int resolve(void *library, kvi_fdb *out)
     return MV_OK;
 }
 
-static int start(void)
+/* FNV-1a of the network options that are given. */
+static uint64_t hash_options(const kvi_fdb_options *o)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < KVI_FDB_NETWORK_OPTIONS; i++)
+        for (const char *c = o->network[i].value; c && *c; c++)
+            hash = (hash ^ (uint8_t)*c ^ (uint64_t)i << 8) * 1099511628211u;
+    return hash;
+}
+
+static int set_network_options(const kvi_fdb_options *o)
+{
+    for (size_t i = 0; i < KVI_FDB_NETWORK_OPTIONS; i++) {
+        const char *value = o->network[i].value;
+        int error = value ? loaded.fdb_network_set_option(o->network[i].code, (const uint8_t *)value,
+                                                          (int)strlen(value))
+                          : 0;
+        if (error)
+            return mv_fail(MV_URL, "the FoundationDB client does not take %s=%s: %s", o->network[i].name, value,
+                           loaded.fdb_get_error(error));
+    }
+    return MV_OK;
+}
+
+/* Given options must be those in force; an address without any takes what there is. */
+static int check_options(const kvi_fdb_options *o)
+{
+    static const kvi_fdb_options none;
+    uint64_t asked = hash_options(o);
+    if (asked == network_set || asked == hash_options(&none))
+        return MV_OK;
+    return mv_fail(MV_URL, "this process has opened a cluster with other tls, trace or clients options: the client "
+                           "library takes them once, so give all addresses the same");
+}
+
+static int start(const kvi_fdb_options *options)
 {
     int error = loaded.fdb_select_api_version_impl(API_VERSION, API_VERSION);
-    if (!error)
-        error = loaded.fdb_setup_network();
+    if (error && error != API_VERSION_SET) /* an earlier start that failed afterwards has set it */
+        return mv_fail(MV_URL, "the FoundationDB client library %s does not know API version %d: 7.3 or later is "
+                               "needed (%s)", path, API_VERSION, loaded.fdb_get_error(error));
+    int rc = set_network_options(options);
+    if (rc)
+        return rc;
+    network_set = hash_options(options);
+    error = loaded.fdb_setup_network();
     if (error)
         return mv_fail(MV_IO, "the FoundationDB client cannot start: %s", loaded.fdb_get_error(error));
     if (pthread_create(&network, NULL, run_network, NULL) != 0)
@@ -107,24 +150,25 @@ static int start(void)
     return MV_OK;
 }
 
-static int load(void)
+static int load(const kvi_fdb_options *options)
 {
     if (owner == getpid())
-        return MV_OK;
+        return check_options(options);
     void *library = open_library();
     if (!library)
         return mv_fail(MV_URL,
-                       "no FoundationDB client library (%s): install it, or set MVSQLITE_FDB_CLIENT to libfdb_c.so",
+                       "no FoundationDB client library (%s): install the foundationdb-clients package of "
+                       "FoundationDB's releases, or set MVSQLITE_FDB_CLIENT to the path of libfdb_c.so",
                        dlerror());
     int rc = resolve(library, &loaded);
-    return rc ? rc : start();
+    return rc ? rc : start(options);
 }
 
-int kvi_fdb_load(const kvi_fdb **fdb)
+int kvi_fdb_load(const kvi_fdb_options *options, const kvi_fdb **fdb)
 {
     pthread_once(&at_fork_once, register_at_fork);
     pthread_mutex_lock(&load_lock);
-    int rc = load();
+    int rc = load(options);
     pthread_mutex_unlock(&load_lock);
     *fdb = &loaded;
     return rc;

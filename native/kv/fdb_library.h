@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "fdb_options.h"
+
 typedef struct FDB_future FDBFuture;
 typedef struct FDB_database FDBDatabase;
 typedef struct FDB_transaction FDBTransaction;
@@ -28,6 +30,9 @@ typedef struct kvi_fdb_pair {
 #define KVI_FDB_FUNCTIONS(X)                                                                                      \
     X(fdb_error_t, fdb_select_api_version_impl, (int runtime, int header))                                        \
     X(const char *, fdb_get_error, (fdb_error_t))                                                                 \
+    X(fdb_bool_t, fdb_error_predicate, (int, fdb_error_t))                                                        \
+    X(const char *, fdb_get_client_version, (void))                                                               \
+    X(fdb_error_t, fdb_network_set_option, (int, const uint8_t *, int))                                           \
     X(fdb_error_t, fdb_setup_network, (void))                                                                     \
     X(fdb_error_t, fdb_run_network, (void))                                                                       \
     X(fdb_error_t, fdb_stop_network, (void))                                                                      \
@@ -35,6 +40,7 @@ typedef struct kvi_fdb_pair {
     X(fdb_error_t, fdb_future_block_until_ready, (FDBFuture *))                                                   \
     X(fdb_bool_t, fdb_future_is_ready, (FDBFuture *))                                                             \
     X(fdb_error_t, fdb_future_get_error, (FDBFuture *))                                                           \
+    X(fdb_error_t, fdb_future_get_int64, (FDBFuture *, int64_t *))                                                \
     X(fdb_error_t, fdb_future_get_key, (FDBFuture *, const uint8_t **, int *))                                    \
     X(fdb_error_t, fdb_future_get_value, (FDBFuture *, fdb_bool_t *, const uint8_t **, int *))                    \
     X(fdb_error_t, fdb_future_get_keyvalue_array, (FDBFuture *, const kvi_fdb_pair **, int *, fdb_bool_t *))      \
@@ -43,6 +49,9 @@ typedef struct kvi_fdb_pair {
     X(fdb_error_t, fdb_database_create_transaction, (FDBDatabase *, FDBTransaction **))                           \
     X(void, fdb_transaction_destroy, (FDBTransaction *))                                                          \
     X(fdb_error_t, fdb_transaction_set_option, (FDBTransaction *, int, const uint8_t *, int))                     \
+    X(FDBFuture *, fdb_transaction_get_read_version, (FDBTransaction *))                                          \
+    X(void, fdb_transaction_set_read_version, (FDBTransaction *, int64_t))                                        \
+    X(fdb_error_t, fdb_transaction_get_committed_version, (FDBTransaction *, int64_t *))                          \
     X(FDBFuture *, fdb_transaction_get, (FDBTransaction *, const uint8_t *, int, fdb_bool_t))                     \
     X(FDBFuture *, fdb_transaction_get_range,                                                                     \
       (FDBTransaction *, const uint8_t *, int, fdb_bool_t, int, const uint8_t *, int, fdb_bool_t, int, int, int, \
@@ -65,7 +74,8 @@ typedef struct kvi_fdb {
 } kvi_fdb;
 
 /* The library with its network running, loaded on first use: $MVSQLITE_FDB_CLIENT, or
- * libfdb_c.so where the system finds libraries. MV_URL if there is none, MV_IO. */
-int kvi_fdb_load(const kvi_fdb **fdb);
+ * libfdb_c.so where the system finds libraries; the first call's network options hold for
+ * the process. MV_URL if there is no library, or other options are asked for later; MV_IO. */
+int kvi_fdb_load(const kvi_fdb_options *options, const kvi_fdb **fdb);
 
 #endif

@@ -1,45 +1,29 @@
-/* Opening the cluster engine: address, lock files, client library. */
+/* The cluster engine: opening, lock files, counters. */
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fdb_engine.h"
 
-#define DEFAULT_WAIT_MS 10000
+/* A commit of at most 1 MB keeps clear of the cluster's limit of 10 MB with what goes along
+ * (old images, records) and is what its documentation advises. */
+#define TRANSACTION_BYTES (1u << 20)
 
-/* "[/path/fdb.cluster][?prefix=TEXT][&wait_ms=N]" */
-static int parse(const char *rest, fdb_engine *e, char *cluster, size_t room)
-{
-    const char *query = strchr(rest, '?');
-    size_t n = query ? (size_t)(query - rest) : strlen(rest);
-    if (n >= room)
-        return mv_fail(MV_URL, "store address \"fdb:%.80s...\": the path is too long", rest);
-    memcpy(cluster, rest, n);
-    cluster[n] = 0;
-    e->wait_ms = DEFAULT_WAIT_MS;
-    while (query && *query) {
-        size_t size = strcspn(++query, "&");
-        unsigned wait;
-        if (strncmp(query, "prefix=", 7) == 0 && size - 7 < sizeof e->prefix) {
-            e->prefix_size = size - 7;
-            memcpy(e->prefix, query + 7, e->prefix_size);
-        } else if (sscanf(query, "wait_ms=%9u", &wait) == 1 && wait > 0) {
-            e->wait_ms = wait;
-        } else {
-            return mv_fail(MV_URL, "store address \"fdb:%s\": the options are prefix and wait_ms", rest);
-        }
-        query += size;
-    }
-    return MV_OK;
-}
+/* The cluster refuses reads five seconds after a transaction's version was taken. */
+#define HOLD_MS 4000
 
 /* Writers of one host take turns by lock files: a directory for each cluster and prefix. */
-static int make_lock_directory(fdb_engine *e, const char *cluster)
+static int make_lock_directory(fdb_engine *e)
 {
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    const kvi_fdb_options *o = &e->options;
+    const char *runtime = getenv("XDG_RUNTIME_DIR"), *named = getenv("FDB_CLUSTER_FILE");
+    const char *cluster = *o->cluster                        ? o->cluster
+                          : named && *named                  ? named
+                          : access("fdb.cluster", R_OK) == 0 ? "fdb.cluster"
+                                                             : "/etc/foundationdb/fdb.cluster";
     char base[300], content[1024] = "";
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    FILE *f = fopen(*cluster ? cluster : "/etc/foundationdb/fdb.cluster", "re");
+    FILE *f = fopen(cluster, "re");
     size_t n = f ? fread(content, 1, sizeof content - 1, f) : 0;
     if (f)
         fclose(f);
@@ -47,8 +31,8 @@ static int make_lock_directory(fdb_engine *e, const char *cluster)
     n = at ? (size_t)(at - content) : n;
     for (size_t i = 0; i < n; i++)
         hash = (hash ^ (uint8_t)content[i]) * 1099511628211u;
-    for (size_t i = 0; i < e->prefix_size; i++)
-        hash = (hash ^ (uint8_t)e->prefix[i]) * 1099511628211u;
+    for (size_t i = 0; i < o->prefix_size; i++)
+        hash = (hash ^ (uint8_t)o->prefix[i]) * 1099511628211u;
     if (runtime && *runtime == '/')
         snprintf(base, sizeof base, "%.250s/mvsqlite", runtime);
     else
@@ -61,32 +45,66 @@ static int make_lock_directory(fdb_engine *e, const char *cluster)
     return MV_OK;
 }
 
-int kv_fdb_open(const char *rest, kv_engine **out)
+static int open_cluster(const char *rest, fdb_engine *e)
 {
-    char cluster[4096];
-    fdb_engine *e = calloc(1, sizeof *e);
-    if (!e)
-        return mv_fail(MV_NOMEM, "out of memory opening a cluster");
-    e->base.ops = &kvi_fdb_ops;
-    e->owner = getpid();
-    int rc = parse(rest, e, cluster, sizeof cluster);
+    int rc = kvi_fdb_options_read(rest, &e->options);
+    const char *cluster = e->options.cluster;
     if (!rc && *cluster && access(cluster, R_OK) != 0)
         rc = mv_fail(MV_URL, "cannot read cluster file %s", cluster);
     if (!rc)
-        rc = make_lock_directory(e, cluster);
+        rc = make_lock_directory(e);
     if (!rc)
-        rc = kvi_fdb_load(&e->fdb);
+        rc = kvi_fdb_load(&e->options, &e->fdb);
     fdb_error_t error = rc ? 0 : e->fdb->fdb_create_database(*cluster ? cluster : NULL, &e->db);
     if (error)
         rc = kvi_fdb_error(e, error, "opening");
     e->base.traits = (kv_traits){
-        .transaction_bytes = (size_t)2 << 20,
+        .transaction_bytes = TRANSACTION_BYTES,
         .many_hosts = 1,
+        .hold_ms = HOLD_MS,
+        .ahead = e->options.readahead,
         .lock_directory = e->lock_directory,
     };
+    return rc;
+}
+
+int kv_fdb_open(const char *rest, kv_engine **out)
+{
+    fdb_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return kvi_fdb_no_memory();
+    e->base.ops = &kvi_fdb_ops;
+    e->owner = getpid();
+    pthread_mutex_init(&e->recent_lock, NULL);
+    int rc = open_cluster(rest, e);
     if (rc)
         kv_close(&e->base);
     else
         *out = &e->base;
     return rc;
+}
+
+void kvi_fdb_close(kv_engine *base)
+{
+    fdb_engine *e = (fdb_engine *)base;
+    if (e->db && e->owner == getpid())
+        e->fdb->fdb_database_destroy(e->db);
+    pthread_mutex_destroy(&e->recent_lock);
+    kvi_fdb_options_free(&e->options);
+    free(e);
+}
+
+int kvi_fdb_counter(kv_engine *base, size_t index, const char **name, uint64_t *value)
+{
+    static const char *const names[COUNTERS] = {
+#define KVI_FDB_COUNTER_NAME(counter) #counter,
+        KVI_FDB_COUNTERS(KVI_FDB_COUNTER_NAME)
+#undef KVI_FDB_COUNTER_NAME
+    };
+    fdb_engine *e = (fdb_engine *)base;
+    if (index >= COUNTERS)
+        return MV_NOTFOUND;
+    *name = names[index];
+    *value = atomic_load_explicit(&e->counters[index], memory_order_relaxed);
+    return MV_OK;
 }

@@ -16,6 +16,7 @@
 typedef struct shared {
     pthread_mutex_t mutex;
     pid_t owner; /* for the message; read without the mutex, so only a hint */
+    int mark;    /* a kvi_gate_mark; written with the mutex held, read by anybody */
 } shared;
 
 struct kvi_gate {
@@ -46,6 +47,7 @@ static int init(shared *s)
     if (!rc)
         rc = pthread_mutex_init(&s->mutex, &attributes);
     pthread_mutexattr_destroy(&attributes);
+    s->mark = KVI_GATE_INHERITED; /* who had it before, and how it ended, is not known */
     return rc;
 }
 
@@ -53,6 +55,16 @@ static int failed(const char *path, const char *doing, int error)
 {
     int code = error == ENOSPC ? MV_FULL : error == EACCES || error == EROFS || error == EPERM ? MV_PERM : MV_IO;
     return mv_fail(code, "cannot %s %s: %s", doing, path, strerror(error));
+}
+
+static void mark(kvi_gate *g, kvi_gate_mark m)
+{
+    __atomic_store_n(&g->shared->mark, m, __ATOMIC_RELEASE);
+}
+
+kvi_gate_mark kvi_gate_look(const kvi_gate *g)
+{
+    return __atomic_load_n(&g->shared->mark, __ATOMIC_ACQUIRE);
 }
 
 /* The first to open it, which nobody else has open, makes it anew: what a crash of the
@@ -107,18 +119,24 @@ void kvi_gate_close(kvi_gate *g)
     free(g);
 }
 
-int kvi_gate_enter(kvi_gate *g, unsigned wait_ms)
+static int wait_for(pthread_mutex_t *mutex, unsigned wait_ms)
 {
     struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_timedlock(mutex, &until);
+}
+
+int kvi_gate_enter(kvi_gate *g, unsigned wait_ms)
+{
     int rc = pthread_mutex_trylock(&g->shared->mutex);
-    if (rc == EBUSY) {
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += wait_ms / 1000;
-        until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        rc = pthread_mutex_timedlock(&g->shared->mutex, &until);
-    }
+    if (rc == EBUSY && wait_ms == 0)
+        return MV_BUSY;
+    if (rc == EBUSY)
+        rc = wait_for(&g->shared->mutex, wait_ms);
     if (rc == EOWNERDEAD) /* it died at work; LMDB's transaction died with it */
         rc = pthread_mutex_consistent(&g->shared->mutex);
     if (rc == ETIMEDOUT)
@@ -126,11 +144,20 @@ int kvi_gate_enter(kvi_gate *g, unsigned wait_ms)
                        (long)g->shared->owner, wait_ms);
     if (rc)
         return failed(g->path, "take the lock in", rc);
+    /* Who leaves takes the mark away: one that is still there is that of a dead owner. */
+    mark(g, kvi_gate_look(g) == KVI_GATE_CLEAR ? KVI_GATE_COMMITTING : KVI_GATE_INHERITED);
     g->shared->owner = getpid();
     return MV_OK;
 }
 
+void kvi_gate_settled(kvi_gate *g)
+{
+    mark(g, KVI_GATE_COMMITTING);
+}
+
 void kvi_gate_leave(kvi_gate *g)
 {
+    if (kvi_gate_look(g) == KVI_GATE_COMMITTING)
+        mark(g, KVI_GATE_CLEAR);
     pthread_mutex_unlock(&g->shared->mutex);
 }

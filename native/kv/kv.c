@@ -38,6 +38,20 @@ int kv_read_begin(kv_engine *engine, kv_txn **txn)
     return engine->ops->read_begin(engine, txn);
 }
 
+int kv_read_recent(kv_engine *engine, unsigned max_age_ms, unsigned *age_ms, kv_txn **txn)
+{
+    *age_ms = 0;
+    if (!engine->ops->read_recent || !max_age_ms)
+        return engine->ops->read_begin(engine, txn);
+    return engine->ops->read_recent(engine, max_age_ms, age_ms, txn);
+}
+
+void kv_read_release(kv_txn *txn)
+{
+    if (txn->ops->read_release)
+        txn->ops->read_release(txn);
+}
+
 void kv_read_end(kv_txn *txn)
 {
     if (txn)
@@ -46,8 +60,18 @@ void kv_read_end(kv_txn *txn)
 
 int kv_transact(kv_engine *engine, kv_fn fn, void *ctx, kv_stamp *stamp)
 {
+    return kv_transact_from(engine, NULL, fn, ctx, stamp);
+}
+
+int kv_transact_from(kv_engine *engine, kv_txn *reader, kv_fn fn, void *ctx, kv_stamp *stamp)
+{
     kv_stamp unused;
-    return engine->ops->transact(engine, fn, ctx, stamp ? stamp : &unused);
+    return engine->ops->transact(engine, reader, fn, ctx, stamp ? stamp : &unused);
+}
+
+int kv_on_reader(kv_txn *txn)
+{
+    return txn->ops->on_reader && txn->ops->on_reader(txn);
 }
 
 int kv_maybe_committed(kv_txn *txn)
@@ -115,4 +139,9 @@ int kv_add_read_conflict(kv_txn *txn, mv_slice begin, mv_slice end)
 int kv_watch(kv_engine *engine, mv_slice key, mv_slice known, unsigned timeout_ms)
 {
     return engine->ops->watch(engine, key, known, timeout_ms);
+}
+
+int kv_counter(kv_engine *engine, size_t index, const char **name, uint64_t *value)
+{
+    return engine->ops->counter ? engine->ops->counter(engine, index, name, value) : MV_NOTFOUND;
 }

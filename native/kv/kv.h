@@ -45,12 +45,14 @@ typedef struct kv_traits {
     size_t inline_value;      /* values up to this size share a block with others */
     size_t value_block;       /* larger ones take whole blocks of this size (0: any size fits) */
     size_t value_overhead;    /* bytes of the first block that are not the caller's */
+    unsigned hold_ms;         /* beginning a read costs a round trip: keep one for so long (0: it costs nothing) */
+    unsigned ahead;           /* how many keys to read ahead of need at most (0: reads have no latency) */
     const char *lock_directory; /* a local directory for lock files; lives as long as the engine */
 } kv_traits;
 
-/* Opens `url`: "lmdb:/directory[?map_bytes=N][&wait_ms=N]", "fdb:[/cluster/file][?prefix=TEXT]
- * [&wait_ms=N]", "fault:<inner url>". map_bytes: the map's first size; wait_ms: how long to wait
- * for another process's commit, or for the cluster (10,000); prefix: of every key.
+/* Opens `url`: "lmdb:/directory[?map_bytes=N][&wait_ms=N]", "fdb:[/cluster/file][?options]"
+ * (fdb_options.h), "fault:<inner url>". map_bytes: the map's first size; wait_ms: how long to
+ * wait for another process's commit (10,000).
  * MV_URL, MV_PERM, MV_CORRUPT, MV_IO, MV_FULL, MV_NOMEM. One directory opened twice
  * in a process is one engine; each kv_open is undone by one kv_close. */
 int kv_open(const char *url, kv_engine **engine);
@@ -58,9 +60,15 @@ void kv_close(kv_engine *engine);
 const kv_traits *kv_get_traits(kv_engine *engine);
 
 /* A read transaction. MV_FORKED after fork: open again in the child. End it
- * before calling kv_transact in the same thread. */
+ * before calling kv_transact in the same thread. A read in it that answers MV_STALE (too
+ * old, or the engine wants it done over) ends its use: begin another. */
 int kv_read_begin(kv_engine *engine, kv_txn **txn);
+/* The same, but the snapshot may be up to max_age_ms old if the engine has one at hand;
+ * *age_ms says how old it is. */
+int kv_read_recent(kv_engine *engine, unsigned max_age_ms, unsigned *age_ms, kv_txn **txn);
 void kv_read_end(kv_txn *txn);
+/* Lets go of the values read so far: a transaction that is kept would pile them up. */
+void kv_read_release(kv_txn *txn);
 
 /* Runs fn(txn, ctx) and commits; once more when the engine says so.
  *   - fn returns 0: commit. The commit's stamp is left in *stamp (may be NULL).
@@ -75,6 +83,11 @@ typedef int (*kv_fn)(kv_txn *txn, void *ctx);
 int kv_transact(kv_engine *engine, kv_fn fn, void *ctx, kv_stamp *stamp);
 int kv_maybe_committed(kv_txn *txn);
 
+/* The same, ending the read transaction `reader` (may be NULL): where beginning has a cost,
+ * the first run of fn works in it, on its snapshot, and kv_on_reader says so. */
+int kv_transact_from(kv_engine *engine, kv_txn *reader, kv_fn fn, void *ctx, kv_stamp *stamp);
+int kv_on_reader(kv_txn *txn);
+
 /* Reads. A value stays readable until the next write in the transaction or its
  * end, whichever is first. MV_NOTFOUND leaves *value empty. */
 int kv_get(kv_txn *txn, mv_slice key, mv_slice *value);
@@ -88,6 +101,7 @@ void kv_prefetch(kv_txn *txn, const mv_slice *keys, size_t n);
  * the pair stays readable until the next kv_next, write, or end. Close the
  * cursor before the transaction ends and before the first write after it. */
 #define KV_REVERSE 1
+#define KV_BULK 2 /* all of it will be read: ask for large pieces */
 int kv_range(kv_txn *txn, mv_slice begin, mv_slice end, size_t limit, int flags, kv_cursor **cursor);
 int kv_next(kv_cursor *cursor, mv_slice *key, mv_slice *value);
 void kv_cursor_close(kv_cursor *cursor);
@@ -108,5 +122,9 @@ int kv_add_read_conflict(kv_txn *txn, mv_slice begin, mv_slice end);
 /* Waits until the value of `key` is not `*known` (by stamp of change, not only
  * by content), at most timeout_ms. MV_OK: changed; MV_UNREACHABLE: time is up. */
 int kv_watch(kv_engine *engine, mv_slice key, mv_slice known, unsigned timeout_ms);
+
+/* What the engine counted since it was opened: the index-th name (static) and number.
+ * MV_NOTFOUND past the last; engines without a network count nothing. */
+int kv_counter(kv_engine *engine, size_t index, const char **name, uint64_t *value);
 
 #endif

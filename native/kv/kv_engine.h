@@ -7,8 +7,11 @@
 typedef struct kv_ops {
     void (*close)(kv_engine *);
     int (*read_begin)(kv_engine *, kv_txn **);
+    int (*read_recent)(kv_engine *, unsigned, unsigned *, kv_txn **); /* NULL: as read_begin */
     void (*read_end)(kv_txn *);
-    int (*transact)(kv_engine *, kv_fn, void *, kv_stamp *);
+    void (*read_release)(kv_txn *); /* NULL: nothing piles up */
+    int (*transact)(kv_engine *, kv_txn *, kv_fn, void *, kv_stamp *); /* ends the reader, if there is one */
+    int (*on_reader)(kv_txn *); /* NULL: never */
     int (*maybe_committed)(kv_txn *);
     int (*get)(kv_txn *, mv_slice, mv_slice *);
     void (*prefetch)(kv_txn *, const mv_slice *, size_t);
@@ -22,6 +25,7 @@ typedef struct kv_ops {
     int (*clear_range)(kv_txn *, mv_slice, mv_slice);
     int (*add_read_conflict)(kv_txn *, mv_slice, mv_slice);
     int (*watch)(kv_engine *, mv_slice, mv_slice, unsigned);
+    int (*counter)(kv_engine *, size_t, const char **, uint64_t *); /* NULL: none */
 } kv_ops;
 
 /* Every engine, transaction and cursor begins with its operations. */

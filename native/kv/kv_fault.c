@@ -100,7 +100,7 @@ static void fault_close(kv_engine *e)
     free(e);
 }
 
-static int fault_read_begin(kv_engine *e, kv_txn **out)
+static int fault_read_recent(kv_engine *e, unsigned max_age_ms, unsigned *age_ms, kv_txn **out)
 {
     int rc = step(MV_FAULT_READ_BEGIN);
     if (rc)
@@ -109,12 +109,23 @@ static int fault_read_begin(kv_engine *e, kv_txn **out)
     if (!t)
         return mv_fail(MV_NOMEM, "out of memory beginning a read");
     t->base.ops = &fault_ops;
-    rc = kv_read_begin(((fault_engine *)e)->inner, &t->inner);
+    rc = kv_read_recent(((fault_engine *)e)->inner, max_age_ms, age_ms, &t->inner);
     if (rc)
         free(t);
     else
         *out = &t->base;
     return rc;
+}
+
+static int fault_read_begin(kv_engine *e, kv_txn **out)
+{
+    unsigned age_ms;
+    return fault_read_recent(e, 0, &age_ms, out);
+}
+
+static void fault_read_release(kv_txn *t)
+{
+    kv_read_release(inner(t));
 }
 
 static void fault_read_end(kv_txn *t)
@@ -145,13 +156,16 @@ static int run_wrapped(kv_txn *real, void *ctx)
     return rc;
 }
 
-static int fault_transact(kv_engine *e, kv_fn fn, void *ctx, kv_stamp *stamp)
+static int fault_transact(kv_engine *e, kv_txn *reader, kv_fn fn, void *ctx, kv_stamp *stamp)
 {
     static const kv_stamp zero;
     wrapped w = {.fn = fn, .ctx = ctx};
+    kv_txn *real = reader ? inner(reader) : NULL;
+    free(reader);
     for (;;) {
         w.lost = 0;
-        int rc = kv_transact(((fault_engine *)e)->inner, run_wrapped, &w, stamp);
+        int rc = kv_transact_from(((fault_engine *)e)->inner, real, run_wrapped, &w, stamp);
+        real = NULL;
         int committed = !rc && memcmp(stamp, &zero, sizeof zero) != 0;
         if (!w.lost && !(committed && step(MV_FAULT_UNKNOWN_DONE)))
             return rc;
@@ -162,6 +176,11 @@ static int fault_transact(kv_engine *e, kv_fn fn, void *ctx, kv_stamp *stamp)
 static int fault_maybe_committed(kv_txn *t)
 {
     return ((fault_txn *)t)->maybe_committed || kv_maybe_committed(inner(t));
+}
+
+static int fault_on_reader(kv_txn *t)
+{
+    return kv_on_reader(inner(t));
 }
 
 static int fault_get(kv_txn *t, mv_slice key, mv_slice *value)
@@ -244,11 +263,19 @@ static int fault_watch(kv_engine *e, mv_slice key, mv_slice known, unsigned time
     return kv_watch(((fault_engine *)e)->inner, key, known, timeout_ms);
 }
 
+static int fault_counter(kv_engine *e, size_t index, const char **name, uint64_t *value)
+{
+    return kv_counter(((fault_engine *)e)->inner, index, name, value);
+}
+
 static const kv_ops fault_ops = {
     .close = fault_close,
     .read_begin = fault_read_begin,
+    .read_recent = fault_read_recent,
     .read_end = fault_read_end,
+    .read_release = fault_read_release,
     .transact = fault_transact,
+    .on_reader = fault_on_reader,
     .maybe_committed = fault_maybe_committed,
     .get = fault_get,
     .prefetch = fault_prefetch,
@@ -262,6 +289,7 @@ static const kv_ops fault_ops = {
     .clear_range = fault_clear_range,
     .add_read_conflict = fault_add_read_conflict,
     .watch = fault_watch,
+    .counter = fault_counter,
 };
 
 int kv_fault_open(const char *rest, kv_engine **out)

@@ -87,6 +87,35 @@ static int begin_reader(lmdb_engine *engine, lmdb_txn *t)
     }
 }
 
+static void end_reader(lmdb_txn *t)
+{
+    mdb_txn_reset(t->txn);
+    pthread_rwlock_unlock(&t->engine->map);
+}
+
+/* A snapshot that lacks no commit of a process that died: who has taken a dead writer's
+ * lock must see all it wrote. A living one's commit that is not done yet is not waited for.
+ * (An heir that has the gate and has not marked it yet, a few instructions, passes for a
+ * living one: then the dead one's commit shows later, as a conflict to try again after.) */
+static int begin_newest(lmdb_engine *engine, lmdb_txn *t)
+{
+    for (int alive = 0;;) {
+        kvi_gate_mark mark = kvi_gate_look(engine->gate);
+        int rc = mark == KVI_GATE_INHERITED ? MV_OK : begin_reader(engine, t);
+        if (rc || mark == KVI_GATE_CLEAR)
+            return rc;
+        if (mark == KVI_GATE_COMMITTING) {
+            if (alive || !kvi_lmdb_overtaken(engine, t->txn))
+                return MV_OK;
+            end_reader(t);
+        }
+        rc = kvi_lmdb_settle(engine, mark == KVI_GATE_INHERITED ? engine->wait_ms : 0);
+        alive = rc == MV_BUSY;
+        if (rc && !alive)
+            return rc;
+    }
+}
+
 static int lmdb_read_begin(kv_engine *base, kv_txn **out)
 {
     lmdb_engine *engine = (lmdb_engine *)base;
@@ -101,7 +130,7 @@ static int lmdb_read_begin(kv_engine *base, kv_txn **out)
         t->base.ops = &lmdb_ops;
         t->engine = engine;
     }
-    rc = begin_reader(engine, t);
+    rc = begin_newest(engine, t);
     if (rc) {
         if (t->txn)
             mdb_txn_abort(t->txn);
@@ -116,8 +145,7 @@ static void lmdb_read_end(kv_txn *base)
 {
     lmdb_txn *t = (lmdb_txn *)base;
     lmdb_engine *engine = t->engine;
-    mdb_txn_reset(t->txn);
-    pthread_rwlock_unlock(&engine->map);
+    end_reader(t);
     pthread_mutex_lock(&engine->readers_lock);
     t->next = engine->readers;
     engine->readers = t;
@@ -195,8 +223,10 @@ static int attempt(lmdb_engine *engine, lmdb_job *jobs)
     MDB_txn *top = NULL;
     uint64_t version = 0;
     int rc = mdb_txn_begin(engine->env, NULL, 0, &top);
-    if (!rc)
+    if (!rc) {
+        kvi_gate_settled(engine->gate);
         rc = kvi_lmdb_version(engine, top, &version);
+    }
     int kept = 0, map_full = 0;
     unsigned order = 0;
     for (lmdb_job *job = jobs; job && !rc && !map_full; job = job->next) {
@@ -272,9 +302,10 @@ static void lead(lmdb_engine *engine)
     pthread_cond_broadcast(&engine->queue_moved);
 }
 
-static int lmdb_transact(kv_engine *base, kv_fn fn, void *ctx, kv_stamp *stamp)
+static int lmdb_transact(kv_engine *base, kv_txn *reader, kv_fn fn, void *ctx, kv_stamp *stamp)
 {
     lmdb_engine *engine = (lmdb_engine *)base;
+    kv_read_end(reader);
     int rc = forked(engine);
     if (rc)
         return rc;

@@ -359,6 +359,31 @@ int kvi_lmdb_adopt_size(lmdb_engine *engine)
     return resize(engine, 0);
 }
 
+int kvi_lmdb_overtaken(const lmdb_engine *engine, MDB_txn *txn)
+{
+    MDB_envinfo info; /* read from the data file, unlike where snapshots begin */
+    return mdb_env_info(engine->env, &info) == 0 && info.me_last_txnid > mdb_txn_id(txn);
+}
+
+int kvi_lmdb_settle(lmdb_engine *engine, unsigned wait_ms)
+{
+    MDB_txn *txn;
+    int rc = kvi_gate_enter(engine->gate, wait_ms);
+    if (rc)
+        return rc;
+    pthread_rwlock_rdlock(&engine->map);
+    rc = mdb_txn_begin(engine->env, NULL, 0, &txn);
+    if (!rc)
+        mdb_txn_abort(txn);
+    pthread_rwlock_unlock(&engine->map);
+    if (rc == MDB_MAP_RESIZED) /* found out with the write lock held, which is all we want */
+        rc = 0;
+    if (!rc)
+        kvi_gate_settled(engine->gate);
+    kvi_gate_leave(engine->gate);
+    return rc ? kvi_lmdb_error(engine, rc, "looking after a process that died in its commit") : MV_OK;
+}
+
 /* Versions are LMDB's own transaction numbers plus a base. A copy made with
  * compaction starts its numbers again at 1, so the record below also says up to
  * where versions may have been given out. The data file can only be replaced while

@@ -48,6 +48,14 @@ void kvi_lmdb_env_close(lmdb_engine *engine);
 int kvi_lmdb_grow(lmdb_engine *engine);
 int kvi_lmdb_adopt_size(lmdb_engine *engine);
 
+/* Whether there is a commit newer than the read transaction's snapshot. LMDB may not tell
+ * of it: its writer is about to, or died. */
+int kvi_lmdb_overtaken(const lmdb_engine *engine, MDB_txn *txn);
+/* Makes LMDB tell of the commit of a process that died before it could: takes the gate
+ * (kvi_gate_enter says how wait_ms is meant) and begins a write transaction in vain.
+ * Call without holding `map`. */
+int kvi_lmdb_settle(lmdb_engine *engine, unsigned wait_ms);
+
 /* The stamp version of the write transaction `top`; records a new block of
  * versions in it when the old one is used up, or of an earlier opening. */
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);

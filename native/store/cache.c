@@ -140,26 +140,39 @@ static database *find_database(mvi_cache *cache, uint32_t ns)
     return d;
 }
 
+/* The entry that serves the page as of `at`; NULL: none. */
+static entry *find_at(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mv_stamp *at)
+{
+    entry *e = *find(cache, ns, pgno);
+    if (!e || mvi_stamp_cmp(&e->origin.stamp, at) > 0)
+        return NULL;
+    database *d = find_database(cache, ns);
+    return d && mvi_stamp_cmp(at, &d->current) <= 0 ? e : NULL;
+}
+
+int mvi_cache_has(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mv_stamp *at)
+{
+    pthread_mutex_lock(&cache->lock);
+    int found = find_at(cache, ns, pgno, at) != NULL;
+    pthread_mutex_unlock(&cache->lock);
+    return found;
+}
+
 int mvi_cache_get(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mv_stamp *at, uint8_t *page,
                   mvi_origin *origin)
 {
-    int found = 0;
     pthread_mutex_lock(&cache->lock);
-    entry *e = *find(cache, ns, pgno);
-    if (e && mvi_stamp_cmp(&e->origin.stamp, at) <= 0) {
-        database *d = find_database(cache, ns);
-        if (d && mvi_stamp_cmp(at, &d->current) <= 0) {
-            memcpy(page, e->page, e->origin.size);
-            *origin = e->origin;
-            if (cache->newest != e) {
-                unlink_use(cache, e);
-                link_newest(cache, e);
-            }
-            found = 1;
-        }
+    entry *e = find_at(cache, ns, pgno, at);
+    if (e) {
+        memcpy(page, e->page, e->origin.size);
+        *origin = e->origin;
+    }
+    if (e && cache->newest != e) {
+        unlink_use(cache, e);
+        link_newest(cache, e);
     }
     pthread_mutex_unlock(&cache->lock);
-    return found;
+    return e != NULL;
 }
 
 static void insert(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mvi_origin *origin, const uint8_t *page)

@@ -27,6 +27,8 @@ void mvi_cache_limit(mvi_cache *cache, size_t bytes);
  * origin. 1: found. */
 int mvi_cache_get(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mv_stamp *at, uint8_t *page,
                   mvi_origin *origin);
+/* Whether mvi_cache_get would find it. */
+int mvi_cache_has(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mv_stamp *at);
 /* Offers an image read at `at`; taken if that is the database's `current`. */
 void mvi_cache_put(mvi_cache *cache, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_origin *origin,
                    const uint8_t *page);

@@ -7,7 +7,8 @@ typedef struct commit {
     mvi_part *parts;
     size_t n;
     uint64_t now_ms;
-    mv_stamp found; /* of an earlier run that turned out to be committed */
+    mv_stamp found;  /* of an earlier run that turned out to be committed */
+    const mv_db *reader_of; /* the handle in whose read transaction the first run works */
 } commit;
 
 /* ---- inside the engine's transaction ------------------------------------ */
@@ -39,26 +40,33 @@ static int look_for(kv_txn *txn, commit *c, const mvi_part *part)
     return rc;
 }
 
-/* For engines where others commit between: our commit must fail if a page we have
- * seen or write gets a new head meanwhile, or a large commit becomes visible. */
-static int add_conflicts(kv_txn *txn, const mvi_part *part)
+/* The newest commit, guarded: every commit writes that record, so one that comes between makes
+ * this one run again, and see it. In the transaction it was read in it need not be read again. */
+static int get_newest(kv_txn *txn, const commit *c, mv_db *db, mvi_latest *latest)
 {
-    mv_db *db = part->db;
-    mvi_key fence = mvi_key_fence(db->ns), fence_end = mvi_key_after(fence);
-    int rc = kv_add_read_conflict(txn, mvi_key_slice(&fence), mvi_key_slice(&fence_end));
-    if (rc || !db->store->traits->many_hosts)
+    mvi_key key = mvi_key_latest(db->ns);
+    int rc = mvi_guard(txn, &key);
+    if (rc)
         return rc;
-    if (db->served.count + part->changed.count > 1000 || part->large) {
-        mvi_key begin = mvi_key_commit(db->ns, &mvi_zero_stamp), end = mvi_key_commit(db->ns + 1, &mvi_zero_stamp);
-        return kv_add_read_conflict(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
+    if (db == c->reader_of && kv_on_reader(txn)) {
+        *latest = db->snap;
+        return MV_OK;
     }
-    const mvi_pageset *sets[] = {&db->served, &part->changed};
-    for (int i = 0; i < 2 && !rc; i++)
-        for (uint32_t p = mvi_pageset_next(sets[i], 0); p && !rc; p = mvi_pageset_next(sets[i], p)) {
-            mvi_key begin = mvi_key_head(db->ns, p), end = mvi_key_after(begin);
-            rc = kv_add_read_conflict(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
-        }
-    return rc;
+    return mvi_get_latest(txn, db->ns, latest);
+}
+
+/* A large commit needs its staging, which another host may have swept as abandoned. */
+static int check_staging(kv_txn *txn, const mvi_part *part)
+{
+    mvi_key key = mvi_key_pending(part->db->ns, part->txid);
+    mv_slice value;
+    if (!part->large)
+        return MV_OK;
+    int rc = mvi_guard(txn, &key);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+    return rc == MV_NOTFOUND ? mv_fail(MV_IO, "what this transaction had staged in the store was swept: it gave no sign "
+                                              "of life for an hour. Run it again") : rc;
 }
 
 static int check_part(kv_txn *txn, commit *c, mvi_part *part)
@@ -66,7 +74,7 @@ static int check_part(kv_txn *txn, commit *c, mvi_part *part)
     mv_db *db = part->db;
     mvi_latest latest;
     int hit = 0;
-    int rc = mvi_get_latest(txn, db->ns, &latest);
+    int rc = get_newest(txn, c, db, &latest);
     if (!rc && kv_maybe_committed(txn)) {
         rc = look_for(txn, c, part);
         part->known = 0;
@@ -81,7 +89,9 @@ static int check_part(kv_txn *txn, commit *c, mvi_part *part)
         rc = mv_fail(MV_CONFLICT, "database \"%s\" was changed by another commit where this transaction has read",
                      db->name);
     if (!rc)
-        rc = add_conflicts(txn, part);
+        rc = check_staging(txn, part);
+    if (!rc)
+        rc = mvi_lease_commit(txn, db);
     part->made = latest;
     part->known = 1;
     return rc;
@@ -129,13 +139,11 @@ static int write_record(kv_txn *txn, mvi_part *part)
 /* A large commit: its record says how the database looks once its pages have moved. */
 static int write_pending(kv_txn *txn, mvi_part *part)
 {
-    mvi_key key = mvi_key_pending(part->db->ns, part->txid), fence = mvi_key_fence(part->db->ns);
-    mvi_pending pending = {part->made.ms, part->pages, part->page_size};
+    mvi_key key = mvi_key_pending(part->db->ns, part->txid);
+    mvi_pending pending = {part->made.ms, part->pages, part->page_size, 0};
     uint8_t bytes[MVI_PENDING_ROOM];
     size_t n = mvi_pending_encode(&pending, bytes);
     int rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, n));
-    if (!rc)
-        rc = kv_set(txn, mvi_key_slice(&fence), mvi_slice(part->txid, MV_TXID_SIZE));
     part->made.flags |= MVI_PENDING;
     memcpy(part->made.pending, part->txid, MV_TXID_SIZE);
     return rc;
@@ -205,6 +213,8 @@ static void committed(mvi_part *part, const mv_stamp *stamp)
     mv_db *db = part->db;
     mv_stamp before = part->made.stamp;
     if (!part->empty) {
+        db->has_lease = 0; /* given back with the commit */
+        db->newer += mvi_stamp_cmp(&before, &db->snap.stamp) != 0; /* others committed elsewhere meanwhile */
         if (part->known) /* else the cache catches up at the next snapshot */
             refresh_cache(part, &before, stamp);
         part->made.stamp = *stamp;
@@ -243,6 +253,32 @@ static void free_parts(mvi_part *parts, size_t n)
         mvi_part_free(&parts[i]);
 }
 
+/* What the next writer of this host may rely on. After an error that leaves the outcome open
+ * it must ask. */
+static void leave_notes(const commit *c, int rc, const mv_stamp *made)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        const mvi_part *part = &c->parts[i];
+        mv_store *store = part->db->store;
+        if (part->empty || !store->traits->hold_ms || part->db->concurrency == MV_OPTIMISTIC)
+            continue;
+        mvi_hostlock_note(store->locks, part->db->ns, rc ? NULL : made);
+    }
+}
+
+static int transact(commit *c, mv_db **dbs, kv_stamp *stamp)
+{
+    int large = 0;
+    for (size_t i = 0; i < c->n; i++)
+        large |= c->parts[i].large;
+    if (large)
+        mvi_view_drop(dbs[0]); /* its snapshot is older than what was staged */
+    kv_txn *reader = mvi_view_take(dbs[0]);
+    c->reader_of = reader ? dbs[0] : NULL;
+    leave_notes(c, MV_UNKNOWN, NULL);
+    return kv_transact_from(dbs[0]->store->kv, reader, commit_in, c, stamp);
+}
+
 int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
 {
     mv_stamp made = mvi_zero_stamp;
@@ -253,7 +289,7 @@ int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
     for (int tried = 0; !rc; tried++) {
         rc = prepare_all(dbs, n, parts, &something);
         if (!rc && something)
-            rc = kv_transact(dbs[0]->store->kv, commit_in, &c, &engine_stamp);
+            rc = transact(&c, dbs, &engine_stamp);
         if (rc != MVI_PENDING_FIRST || tried >= 3)
             break;
         rc = settle_all(dbs, n);
@@ -268,6 +304,7 @@ int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
             for (size_t i = 0; i < n; i++)
                 parts[i].known = 0;
         }
+        leave_notes(&c, MV_OK, &made);
     }
     for (size_t i = 0; i < n && !rc; i++)
         committed(&parts[i], &made);

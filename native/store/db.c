@@ -1,8 +1,5 @@
-/* An open database: snapshots and reads. */
+/* An open database: names, opening, reads of pages. */
 #include "internal.h"
-
-/* Beyond so many commits since a snapshot nobody looks for what changed: all did. */
-#define FOLLOW_LIMIT 512
 
 /* As RFC 3629 has it: neither overlong forms nor surrogates. */
 static int is_utf8(const uint8_t *s, size_t n)
@@ -57,22 +54,30 @@ int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest)
     return rc;
 }
 
+static int find_ns_in(kv_txn *txn, const char *name, uint32_t *ns, mvi_latest *latest)
+{
+    mvi_key key = mvi_key_name(name);
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (!rc && value.size != 4)
+        rc = mv_fail(MV_CORRUPT, "the name \"%s\" leads to %zu bytes that are no database id", name, value.size);
+    if (rc)
+        return rc;
+    *ns = mvi_get32(value.data);
+    return mvi_get_latest(txn, *ns, latest);
+}
+
 static int find_ns(mv_store *store, const char *name, uint32_t *ns, mvi_latest *latest)
 {
     kv_txn *txn;
-    mvi_key key = mvi_key_name(name);
-    mv_slice value;
-    int rc = kv_read_begin(store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
-    if (!rc && value.size != 4)
-        rc = mv_fail(MV_CORRUPT, "the name \"%s\" leads to %zu bytes that are no database id", name, value.size);
-    if (!rc) {
-        *ns = mvi_get32(value.data);
-        rc = mvi_get_latest(txn, *ns, latest);
-    }
-    kv_read_end(txn);
+    int rc, tries = 0;
+    do {
+        rc = kv_read_begin(store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = find_ns_in(txn, name, ns, latest);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     return rc;
 }
 
@@ -103,6 +108,7 @@ int mv_db_open(mv_store *store, const char *name, int flags, mv_db **out)
     db->store = store;
     db->ns = ns;
     db->snap = latest;
+    db->lease_ms = MV_LEASE_MS;
     memcpy(db->name, name, strlen(name) + 1);
     *out = db;
     return MV_OK;
@@ -114,190 +120,12 @@ void mv_db_close(mv_db *db)
         return;
     mv_db_unlock(db);
     mvi_writes_drop(db);
+    mvi_view_drop(db);
+    mvi_ahead_free(db->ahead);
     mvi_pageset_clear(&db->served);
     free(db->version_texts);
     free(db->scratch);
     free(db);
-}
-
-/* ---- what commits have changed ----------------------------------------- */
-
-typedef struct touch {
-    const mvi_pageset *a, *b;
-    int hit;
-} touch;
-
-static int touch_page(void *ctx, uint32_t pgno)
-{
-    touch *t = ctx;
-    t->hit = mvi_pageset_has(t->a, pgno) || (t->b && mvi_pageset_has(t->b, pgno));
-    return t->hit ? KV_NOTHING : 0;
-}
-
-typedef struct walk {
-    uint32_t ns;
-    int (*each)(void *ctx, uint32_t pgno);
-    void *ctx;
-    size_t records;
-} walk;
-
-static int walk_record(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
-{
-    walk *w = ctx;
-    w->records++;
-    return mvi_record_pages(txn, w->ns, stamp, record, w->each, w->ctx);
-}
-
-int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, const mvi_pageset *a,
-                const mvi_pageset *b, int *hit)
-{
-    touch t = {a, b, 0};
-    walk w = {ns, touch_page, &t, 0};
-    int rc = mvi_records(txn, ns, after, until, FOLLOW_LIMIT, 0, walk_record, &w);
-    *hit = t.hit || w.records == FOLLOW_LIMIT;
-    return rc == KV_NOTHING ? MV_OK : rc;
-}
-
-static int collect_page(void *ctx, uint32_t pgno)
-{
-    return mvi_pageset_add(ctx, pgno);
-}
-
-int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
-{
-    walk w = {ns, collect_page, set, 0};
-    return mvi_records(txn, ns, after, until, 0, 0, walk_record, &w);
-}
-
-typedef struct pagelist {
-    uint32_t *pages;
-    size_t n, room;
-} pagelist;
-
-static int list_page(void *ctx, uint32_t pgno)
-{
-    pagelist *l = ctx;
-    if (l->n == l->room) {
-        size_t room = l->room ? l->room * 2 : 64;
-        uint32_t *pages = realloc(l->pages, room * sizeof *pages);
-        if (!pages)
-            return MV_NOMEM;
-        l->pages = pages;
-        l->room = room;
-    }
-    l->pages[l->n++] = pgno;
-    return 0;
-}
-
-int mvi_cache_follow(mv_db *db, kv_txn *txn, const mv_stamp *to)
-{
-    mvi_cache *cache = db->store->cache;
-    mv_stamp from = mvi_cache_current(cache, db->ns);
-    if (mvi_stamp_cmp(&from, to) >= 0)
-        return MV_OK;
-    pagelist list = {0};
-    walk w = {db->ns, list_page, &list, 0};
-    int rc = MV_OK;
-    if (!mvi_stamp_is_zero(&from))
-        rc = mvi_records(txn, db->ns, &from, to, FOLLOW_LIMIT, 0, walk_record, &w);
-    int all = mvi_stamp_is_zero(&from) || rc || w.records == FOLLOW_LIMIT;
-    uint32_t none = 0;
-    mvi_cache_advance(cache, db->ns, &from, to, all ? NULL : list.pages ? list.pages : &none, list.n);
-    free(list.pages);
-    return rc == MV_NOMEM ? MV_OK : rc;
-}
-
-/* ---- snapshots --------------------------------------------------------- */
-
-static int begin_in(mv_db *db, kv_txn *txn, int *stale)
-{
-    mvi_latest latest;
-    int rc = mvi_get_latest(txn, db->ns, &latest);
-    if (rc)
-        return rc;
-    if (mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0) {
-        db->newer++;
-        if (db->served.count)
-            rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest.stamp, &db->served, NULL, stale);
-    }
-    if (!rc)
-        rc = mvi_cache_follow(db, txn, &latest.stamp);
-    if (!rc)
-        db->snap = latest;
-    if (!rc && *stale)
-        mvi_pageset_clear(&db->served);
-    return rc;
-}
-
-int mv_db_begin(mv_db *db, int *stale)
-{
-    kv_txn *txn;
-    *stale = 0;
-    if (db->pinned)
-        return MV_OK;
-    if (db->writes.active)
-        return mv_fail(MV_MISUSE, "a new snapshot while a transaction is being written");
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = begin_in(db, txn, stale);
-    kv_read_end(txn);
-    return rc;
-}
-
-void mv_db_snapshot(const mv_db *db, mv_snapshot *snapshot)
-{
-    *snapshot = (mv_snapshot){
-        .stamp = db->snap.stamp,
-        .ms = db->snap.ms,
-        .pages = db->snap.pages,
-        .page_size = db->snap.page_size,
-        .newer = db->newer,
-        .pinned = db->pinned,
-    };
-}
-
-int mv_db_pin(mv_db *db, const mv_stamp *stamp)
-{
-    mv_version version;
-    if (db->writes.active || db->locked)
-        return mv_fail(MV_MISUSE, "cannot go to another version inside a write transaction: commit or roll back first");
-    mvi_latest snap = {.stamp = *stamp};
-    if (!mvi_stamp_is_zero(stamp)) {
-        int rc = mv_db_version(db, stamp, &version);
-        if (rc)
-            return rc;
-        snap.pages = version.pages;
-        snap.page_size = version.page_size;
-        snap.ms = version.ms;
-        kv_txn *txn;
-        mvi_latest latest;
-        rc = kv_read_begin(db->store->kv, &txn);
-        if (rc)
-            return rc;
-        rc = mvi_get_latest(txn, db->ns, &latest);
-        if (!rc)
-            rc = mvi_cache_follow(db, txn, &latest.stamp);
-        kv_read_end(txn);
-        if (rc)
-            return rc;
-        if (mvi_stamp_cmp(&latest.stamp, stamp) == 0)
-            snap = latest; /* its pages may still be staged */
-    }
-    db->snap = snap;
-    db->pinned = 1;
-    mvi_pageset_clear(&db->served);
-    return MV_OK;
-}
-
-int mv_db_unpin(mv_db *db)
-{
-    if (db->writes.active || db->locked)
-        return mv_fail(MV_MISUSE, "cannot go to another version inside a write transaction: commit or roll back first");
-    db->pinned = 0;
-    mvi_pageset_clear(&db->served);
-    int stale;
-    return mv_db_begin(db, &stale);
 }
 
 /* ---- pages ------------------------------------------------------------- */
@@ -310,14 +138,18 @@ typedef struct chain {
     size_t n;
 } chain;
 
-static int collect_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, chain *c)
+static int open_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, kv_cursor **cursor)
 {
     mvi_key begin = mvi_key_after(mvi_key_history(ns, pgno, at)), end = mvi_key_after(mvi_key_head(ns, pgno));
     end.bytes[3] = 'v';
     if (mvi_stamp_is_zero(at))
         begin = mvi_key_history(ns, pgno, at);
-    kv_cursor *cursor;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor), alone = 0;
+    return kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, cursor);
+}
+
+static int collect_chain(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_stamp *at, chain *c)
+{
+    int rc = MV_OK, alone = 0;
     while (!rc && !alone) {
         mv_slice key, value;
         rc = kv_next(cursor, &key, &value);
@@ -341,7 +173,6 @@ static int collect_chain(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp
         }
         alone = !rc && image->codec != MVI_DELTA;
     }
-    kv_cursor_close(cursor);
     return rc;
 }
 
@@ -382,12 +213,12 @@ static int decode_chain(const chain *c, uint32_t pgno, const mvi_image *head, ui
     return rc;
 }
 
-static int load_history(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
+static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
                         uint32_t room, uint8_t *page, mvi_origin *origin)
 {
     chain *c = calloc(1, sizeof *c);
     uint8_t *other = malloc(MVI_PAGE_MAX);
-    int rc = c && other ? collect_chain(txn, ns, pgno, at, c) : mv_fail(MV_NOMEM, "out of memory reading history");
+    int rc = c && other ? collect_chain(txn, cursor, pgno, at, c) : mv_fail(MV_NOMEM, "out of memory reading history");
     if (rc == MV_NOTFOUND)
         rc = MV_OK;
     if (!rc && c->n > 0 && mvi_stamp_cmp(&c->images[0].stamp, at) <= 0) {
@@ -401,15 +232,17 @@ static int load_history(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp 
     return rc;
 }
 
-int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending, uint32_t room,
-             uint8_t *page, mvi_origin *origin)
+/* `history`: the page's history after `at`, if it was asked for already; closed here. */
+static int load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                kv_cursor *history, uint32_t room, uint8_t *page, mvi_origin *origin)
 {
     mvi_buf scratch = {0};
     mvi_image image;
     int rc = MV_NOTFOUND, staged = 0;
     *origin = (mvi_origin){.size = 0};
     if (pending && pending->flags & MVI_PENDING && mvi_stamp_cmp(at, &pending->stamp) >= 0) {
-        mvi_key key = mvi_key_staged(ns, pending->pending, pgno);
+        mvi_key key = mvi_key_staged(ns, pending->pending, pgno), head = mvi_key_head(ns, pgno);
+        kv_prefetch(txn, (mv_slice[]){mvi_key_slice(&key), mvi_key_slice(&head)}, 2);
         rc = mvi_image_get(txn, &key, &scratch, &image);
         staged = rc == MV_OK;
         if (staged)
@@ -423,25 +256,63 @@ int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const 
         rc = image.size > room ? wrong_size(pgno, image.size) : mvi_image_decode(&image, pgno, NULL, 0, page);
         *origin = (mvi_origin){image.stamp, image.size, image.depth};
     } else if (!rc || rc == MV_NOTFOUND) {
-        rc = load_history(txn, ns, pgno, at, rc ? NULL : &image, room, page, origin);
+        const mvi_image *head = rc ? NULL : &image;
+        rc = history ? MV_OK : open_chain(txn, ns, pgno, at, &history);
+        if (!rc)
+            rc = load_history(txn, history, pgno, at, head, room, page, origin);
     }
+    kv_cursor_close(history);
     mvi_buf_free(&scratch);
+    return rc;
+}
+
+int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending, uint32_t room,
+             uint8_t *page, mvi_origin *origin)
+{
+    return load(txn, ns, pgno, at, pending, NULL, room, page, origin);
+}
+
+int mvi_load_past(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                  uint32_t room, uint8_t *page, mvi_origin *origin)
+{
+    kv_cursor *history;
+    int rc = open_chain(txn, ns, pgno, at, &history);
+    return rc ? rc : load(txn, ns, pgno, at, pending, history, room, page, origin);
+}
+
+static int load_snapshot(mv_db *db, kv_txn *txn, uint32_t pgno, uint8_t *page, mvi_origin *origin)
+{
+    const mvi_latest *snap = &db->snap;
+    if (db->pinned && db->store->traits->hold_ms)
+        return mvi_load_past(txn, db->ns, pgno, &snap->stamp, snap, snap->page_size, page, origin);
+    return mvi_load(txn, db->ns, pgno, &snap->stamp, snap, snap->page_size, page, origin);
+}
+
+/* From the store; the cache holds only images that were read at a snapshot they are valid for. */
+static int load_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin)
+{
+    kv_txn *txn;
+    int rc, tries = 0;
+    do {
+        rc = mvi_view(db, &txn);
+        if (rc)
+            return rc;
+        mvi_ahead_before(db, txn, pgno);
+        rc = load_snapshot(db, txn, pgno, page, origin);
+        mvi_view_done(db, txn, rc);
+    } while (mvi_again(rc, &tries));
+    if (!rc && !(db->snap.flags & MVI_PENDING))
+        mvi_cache_put(db->store->cache, db->ns, pgno, &db->snap.stamp, origin, page);
     return rc;
 }
 
 int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin)
 {
-    /* the cache holds only images that were read at a snapshot they are valid for */
-    kv_txn *txn;
-    if (mvi_cache_get(db->store->cache, db->ns, pgno, &db->snap.stamp, page, origin))
-        return MV_OK;
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = mvi_load(txn, db->ns, pgno, &db->snap.stamp, &db->snap, db->snap.page_size, page, origin);
-    kv_read_end(txn);
-    if (!rc && !(db->snap.flags & MVI_PENDING))
-        mvi_cache_put(db->store->cache, db->ns, pgno, &db->snap.stamp, origin, page);
+    int rc = MV_OK, cached = mvi_cache_get(db->store->cache, db->ns, pgno, &db->snap.stamp, page, origin);
+    if (!cached)
+        rc = load_base(db, pgno, page, origin);
+    if (!rc && db->store->traits->ahead)
+        rc = mvi_ahead_after(db, pgno, page, origin->size, cached);
     return rc;
 }
 

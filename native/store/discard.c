@@ -36,9 +36,11 @@ static int clear_in(kv_txn *txn, void *ctx)
     mvi_key begin = mvi_key_meta(d->ns), end;
     begin.bytes[3] = (uint8_t)d->kind;
     end = mvi_key_after(begin);
+    d->cleared = 0;
+    if (d->store->traits->many_hosts) /* a cluster takes a range at once, whatever is in it */
+        return kv_clear_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
     mvi_key *keys = malloc(KEYS_A_STEP * sizeof *keys);
     kv_cursor *cursor;
-    d->cleared = 0;
     if (!keys)
         return mv_fail(MV_NOMEM, "out of memory dropping an unfinished import");
     int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), KEYS_A_STEP, 0, &cursor);
@@ -62,7 +64,7 @@ static int clear_in(kv_txn *txn, void *ctx)
 static int clear_all(discard *d)
 {
     int rc = kv_transact(d->store->kv, hide_in, d, NULL);
-    for (const char *kind = "shvctpqlm"; *kind && !rc; kind++) {
+    for (const char *kind = "shvctpwlm"; *kind && !rc; kind++) {
         d->kind = *kind;
         do
             rc = kv_transact(d->store->kv, clear_in, d, NULL);

@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../base/error.h"
+#include "image.h"
 
 struct mvi_hostlock {
     mvi_hostlock *next; /* among the open ones of this process */
@@ -133,4 +135,42 @@ void mvi_hostlock_release(mvi_hostlock *l, uint32_t ns)
             break;
         }
     pthread_mutex_unlock(&l->lock);
+}
+
+uint64_t mvi_hostlock_domain(const mvi_hostlock *l)
+{
+    char boot[64] = "";
+    struct stat st = {0};
+    FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+    size_t n = f ? fread(boot, 1, sizeof boot, f) : 0;
+    if (f)
+        fclose(f);
+    fstat(l->fd, &st);
+    uint64_t parts[] = {(uint64_t)st.st_dev, (uint64_t)st.st_ino};
+    uint64_t domain = mvi_checksum((const uint8_t *)boot, n, mvi_checksum((const uint8_t *)parts, sizeof parts, 0));
+    return domain ? domain : 1;
+}
+
+/* ---- what the holder knows --------------------------------------------------- */
+
+#define NOTE_SIZE 16
+enum { KNOWN = 1, UNDER_WAY = 2 }; /* behind the stamp; 0: nobody has written yet */
+
+void mvi_hostlock_note(mvi_hostlock *l, uint32_t ns, const mv_stamp *newest)
+{
+    uint8_t note[NOTE_SIZE] = {0};
+    if (newest)
+        memcpy(note, newest->bytes, MV_STAMP_SIZE);
+    note[MV_STAMP_SIZE] = newest ? KNOWN : UNDER_WAY;
+    ssize_t unused = pwrite(l->fd, note, sizeof note, (off_t)ns * NOTE_SIZE);
+    (void)unused; /* a note of before stays: then the commit itself finds what came between */
+}
+
+int mvi_hostlock_noted(mvi_hostlock *l, uint32_t ns, mv_stamp *newest)
+{
+    uint8_t note[NOTE_SIZE] = {0};
+    if (pread(l->fd, note, sizeof note, (off_t)ns * NOTE_SIZE) < 0)
+        return 0;
+    memcpy(newest->bytes, note, MV_STAMP_SIZE);
+    return note[MV_STAMP_SIZE] != UNDER_WAY;
 }

@@ -22,6 +22,8 @@ struct mv_store {
     mvi_hostlock *locks;
     size_t stage_bytes;
     uint8_t full_every;
+    uint64_t domain; /* of the lock file: who shares it takes turns, and knows the others dead */
+    size_t buffer_bytes; /* a transaction keeps so much in memory before it stages */
     char host[64], program[64];
 };
 
@@ -37,6 +39,8 @@ typedef struct mvi_writes {
     int has_txid;
 } mvi_writes;
 
+typedef struct mvi_ahead mvi_ahead;
+
 struct mv_db {
     mv_store *store;
     uint32_t ns;
@@ -50,6 +54,15 @@ struct mv_db {
     char *message, *statements; /* for the next commit; owned */
     uint8_t kind;
     mv_stamp target;     /* of a revert */
+    kv_txn *view;        /* kept between reads where beginning costs a round trip; owned */
+    uint64_t view_at;    /* ms, when it was begun */
+    int view_fits;       /* the snapshot is what the newest commit was in it */
+    mvi_ahead *ahead;    /* owned; NULL until something is read */
+    unsigned staleness_ms;
+    int concurrency, has_lease;
+    unsigned lease_ms;
+    uint64_t lease_at; /* ms, when it was taken or renewed */
+    uint8_t lease_id[MV_TXID_SIZE];
     uint8_t *scratch;    /* MVI_PAGE_MAX bytes, for reads of parts of a page */
     char *version_texts; /* of mv_db_version */
 };
@@ -59,7 +72,46 @@ struct mv_db {
 
 /* ---- clock, ids -------------------------------------------------------- */
 uint64_t mvi_now_ms(void);
+uint64_t mvi_monotonic_ms(void);
 int mvi_random(uint8_t *out, size_t n); /* MV_IO */
+
+/* The commit fails, and its function runs again, if another one writes the key meanwhile. */
+static inline int mvi_guard(kv_txn *txn, const mvi_key *key)
+{
+    mvi_key end = *key;
+    end.bytes[end.size++] = 0; /* the key itself and nothing else */
+    return kv_add_read_conflict(txn, mvi_key_slice(key), mvi_key_slice(&end));
+}
+
+/* ---- view.c: the handle's read transaction ----------------------------- */
+/* One that is fresh enough: the one that is kept, or a new one. Undone by mvi_view_done,
+ * with what the work in it came to. */
+int mvi_view(mv_db *db, kv_txn **txn);
+int mvi_view_begin(mv_db *db, unsigned max_age_ms, kv_txn **txn); /* always a new one */
+void mvi_view_done(mv_db *db, kv_txn *txn, int rc);
+void mvi_view_drop(mv_db *db);
+int mvi_view_is_fresh(const mv_db *db);
+/* For a commit, which ends it: the one the snapshot was taken in, NULL if there is none. */
+kv_txn *mvi_view_take(mv_db *db);
+/* After MV_STALE, some times: pauses, and 1 says to do the reading over. */
+int mvi_again(int rc, int *tries);
+
+/* ---- ahead.c: reading ahead ---------------------------------------------- */
+/* Before a page is read from the store; after it was read there or in the cache. */
+void mvi_ahead_before(mv_db *db, kv_txn *txn, uint32_t pgno);
+int mvi_ahead_after(mv_db *db, uint32_t pgno, const uint8_t *page, uint32_t size, int cached);
+/* These pages will be read next. */
+void mvi_ahead_pages(mv_db *db, const uint32_t *pages, size_t n);
+void mvi_ahead_free(mvi_ahead *ahead);
+
+/* ---- lease.c: the write lease -------------------------------------------- */
+/* Takes it, or renews it when it is time, if the handle works by lease. MV_BUSY: another
+ * host has it; MV_CONFLICT: it was lost. */
+int mvi_lease_take(mv_db *db);
+int mvi_lease_renew(mv_db *db);
+void mvi_lease_give(mv_db *db);
+/* Inside a commit: checks that it is the handle's, and gives it back with the commit. */
+int mvi_lease_commit(kv_txn *txn, mv_db *db);
 
 /* ---- db.c: reading ----------------------------------------------------- */
 int mvi_check_name(const char *name); /* MV_NAME */
@@ -68,6 +120,9 @@ int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest); /* MV_GONE */
  * may still be staged. */
 int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
              uint32_t room, uint8_t *page, mvi_origin *origin);
+/* The same for a state that is probably past: asks for the head and the history in one round. */
+int mvi_load_past(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                  uint32_t room, uint8_t *page, mvi_origin *origin);
 /* The same through the shared cache, at the handle's snapshot. */
 int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin);
 /* The page's size in bytes as the transaction sees the database. */
@@ -77,8 +132,11 @@ int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp 
                 const mvi_pageset *b, int *hit);
 /* Adds the pages changed in (after, until] to `set`. */
 int mvi_collect(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
-/* Brings the shared cache from where it is to `to`. */
-int mvi_cache_follow(mv_db *db, kv_txn *txn, const mv_stamp *to);
+/* Reads the newest commit and what changed since the snapshot and since the shared cache,
+ * and brings the cache there. *hit: a page the handle has served changed. MV_GONE. */
+int mvi_follow(mv_db *db, kv_txn *txn, mvi_latest *latest, int *hit);
+/* That commit is the snapshot now; `stale`: what was served before does not count any more. */
+void mvi_take(mv_db *db, const mvi_latest *latest, int stale);
 
 /* ---- writes.c ---------------------------------------------------------- */
 void mvi_writes_begin(mv_db *db);
@@ -88,9 +146,10 @@ uint32_t mvi_pages_of(const mvi_writes *writes);
 int mvi_writes_find(mv_db *db, uint32_t pgno, uint8_t *page);
 
 /* ---- stage.c: large commits ------------------------------------------- */
+/* Stages what is in memory, but for pages that equal the snapshot. */
 int mvi_stage_flush(mv_db *db, mvi_writes *writes);
-/* Drops from the staged set what equals the snapshot. */
-int mvi_stage_seal(mv_db *db);
+/* Takes the images of pages that were cut off since out of the staging. */
+int mvi_stage_trim(mv_db *db);
 void mvi_stage_discard(mv_db *db, mvi_writes *writes);
 /* Moves the staged pages of the visible large commit, if there is one. */
 int mvi_settle(mv_store *store, uint32_t ns);

@@ -60,9 +60,9 @@ mvi_key mvi_key_latest(uint32_t ns)
     return start_ns('l', ns);
 }
 
-mvi_key mvi_key_fence(uint32_t ns)
+mvi_key mvi_key_lease(uint32_t ns)
 {
-    return start_ns('q', ns);
+    return start_ns('w', ns);
 }
 
 mvi_key mvi_key_head(uint32_t ns, uint32_t pgno)

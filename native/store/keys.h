@@ -5,8 +5,7 @@
  *   mv/n <name>                id of the database of that name
  *   mv/m <ns>                  metadata
  *   mv/l <ns>                  the newest commit (record.h: mvi_latest)
- *   mv/q <ns>                  touched when a large commit becomes visible or has moved, or
- *                              the database is deleted: ordinary commits conflict with that
+ *   mv/w <ns>                  write lease: who may commit, and until when
  *   mv/h <ns> <pgno>           head: the newest image of a page
  *   mv/v <ns> <pgno> <stamp>   history: the image that commit <stamp> replaced
  *   mv/c <ns> <stamp> [chunk]  commit record; a long page set goes on in chunks
@@ -46,7 +45,7 @@ mvi_key mvi_key_next_id(void);
 mvi_key mvi_key_name(const char *name);
 mvi_key mvi_key_meta(uint32_t ns);
 mvi_key mvi_key_latest(uint32_t ns);
-mvi_key mvi_key_fence(uint32_t ns);
+mvi_key mvi_key_lease(uint32_t ns);
 mvi_key mvi_key_head(uint32_t ns, uint32_t pgno);
 mvi_key mvi_key_history(uint32_t ns, uint32_t pgno, const mv_stamp *stamp);
 mvi_key mvi_key_commit(uint32_t ns, const mv_stamp *stamp);

@@ -74,13 +74,16 @@ int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version)
     kv_txn *txn;
     mv_slice value;
     mvi_key key = mvi_key_commit(db->ns, stamp);
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
-    if (!rc)
-        rc = decode_version(stamp, value, &db->version_texts, version);
-    kv_read_end(txn);
+    int rc, tries = 0;
+    do {
+        rc = kv_read_begin(db->store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+        if (!rc)
+            rc = decode_version(stamp, value, &db->version_texts, version);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     if (rc == MV_NOTFOUND) {
         char text[2 * MV_STAMP_SIZE + 1];
         stamp_text(stamp, text);
@@ -128,12 +131,15 @@ static mv_stamp before(mv_stamp stamp)
 static int refill(mv_log *log)
 {
     kv_txn *txn;
-    log->n = log->next = log->bytes.size = 0;
-    int rc = kv_read_begin(log->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = mvi_records(txn, log->ns, &log->after, &log->until, BATCH, log->reverse ? KV_REVERSE : 0, take, log);
-    kv_read_end(txn);
+    int rc, tries = 0;
+    do {
+        log->n = log->next = log->bytes.size = 0;
+        rc = kv_read_begin(log->store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = mvi_records(txn, log->ns, &log->after, &log->until, BATCH, log->reverse ? KV_REVERSE : 0, take, log);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     log->finished = log->n < BATCH;
     if (log->n && log->reverse)
         log->until = before(log->entries[log->n - 1].stamp);

@@ -223,17 +223,19 @@ int mv_db_at(mv_db *db, const char *moment, mv_stamp *stamp)
 {
     uint64_t now_ms = mvi_now_ms(), ms, found_ms;
     kv_txn *txn;
-    int rc = mv_parse_moment(moment, now_ms, &ms);
+    int tries = 0, rc = mv_parse_moment(moment, now_ms, &ms);
     if (rc)
         return rc;
     if (ms > now_ms)
         return mv_fail(MV_TIME, "\"%.80s\" is in the future", moment);
-    rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = find_time(txn, db->ns, ms, KV_REVERSE, &found_ms, stamp);
-    if (rc == MV_NOTFOUND)
-        rc = no_version(txn, db, moment);
-    kv_read_end(txn);
+    do {
+        rc = kv_read_begin(db->store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = find_time(txn, db->ns, ms, KV_REVERSE, &found_ms, stamp);
+        if (rc == MV_NOTFOUND)
+            rc = no_version(txn, db, moment);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     return rc;
 }

@@ -67,6 +67,10 @@ MV_API int mv_default_url(char *url, size_t room);
 typedef enum mv_setting { MV_STAGE_BYTES, MV_CACHE_BYTES, MV_FULL_EVERY } mv_setting;
 MV_API int mv_store_set(mv_store *store, int setting, uint64_t value);
 
+/* What the store's engine has counted since this process opened it: the index-th name
+ * (static) and number; kv/fdb_engine.h says what they mean. MV_NOTFOUND past the last. */
+MV_API int mv_store_counter(mv_store *store, size_t index, const char **name, uint64_t *value);
+
 /* ---- names ------------------------------------------------------------- */
 
 /* Names are 1 to 255 bytes of UTF-8 without control characters, and do not end in
@@ -107,6 +111,15 @@ MV_API void mv_db_close(mv_db *db);
  * A pinned handle stays where it is. Not while a transaction is being written. */
 MV_API int mv_db_begin(mv_db *db, int *stale);
 
+/* Says that no more is read at this snapshot: what the engine keeps for it is let go. Reading
+ * on is allowed, and costs asking anew. */
+MV_API void mv_db_end(mv_db *db);
+
+/* The handle only reads, and may be so many milliseconds behind: on a cluster that saves
+ * asking for the newest version (at most the engine's four seconds; on one machine there is
+ * nothing to save). It never goes back. MV_MISUSE: it holds the write lock. */
+MV_API int mv_db_max_staleness(mv_db *db, unsigned ms);
+
 /* What the current snapshot is. `newer` counts only in mv_db_begin's sense: commits
  * of others seen since the handle was opened. */
 typedef struct mv_snapshot {
@@ -143,6 +156,16 @@ MV_API int mv_db_read(mv_db *db, uint32_t pgno, void *page);
  * with mv_db_unlock, which also drops what is not committed, or with the process. */
 MV_API int mv_db_lock(mv_db *db);
 MV_API void mv_db_unlock(mv_db *db);
+
+/* How the handle keeps out of other writers' way.
+ *   MV_HOST_LOCK    one writer of a host at a time, and between hosts the first commit wins
+ *   MV_OPTIMISTIC   no lock: the first commit wins (MV_CONFLICT at the commit)
+ *   MV_WRITE_LEASE  one writer among all hosts: mv_db_lock answers MV_BUSY while another has
+ *                   the lease, which ends by itself `lease_ms` after its last sign of life
+ * Not while holding the lock (MV_MISUSE). */
+typedef enum mv_concurrency { MV_HOST_LOCK, MV_OPTIMISTIC, MV_WRITE_LEASE } mv_concurrency;
+#define MV_LEASE_MS 10000
+MV_API int mv_db_concurrency(mv_db *db, int concurrency, unsigned lease_ms);
 
 /* Bytes [offset, offset+n) of the database as a file, of the transaction being
  * written; a write beyond the end makes the database longer. The first write to an

@@ -10,19 +10,12 @@ typedef struct naming {
     mvi_meta wrote;
 } naming;
 
-static int conflict(kv_txn *txn, const mvi_key *key)
-{
-    mvi_key end = *key;
-    end.bytes[end.size++] = 0; /* the key itself and nothing else */
-    return kv_add_read_conflict(txn, mvi_key_slice(key), mvi_key_slice(&end));
-}
-
 /* The id behind a name; MV_NOTFOUND without a message. */
 static int get_ns(kv_txn *txn, const char *name, uint32_t *ns)
 {
     mvi_key key = mvi_key_name(name);
     mv_slice value;
-    int rc = conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc && value.size != 4)
@@ -81,14 +74,14 @@ static int clear_name(kv_txn *txn, const char *name)
     return kv_clear(txn, mvi_key_slice(&key));
 }
 
-/* Marks the newest-commit record; the fence makes commits under way notice. */
+/* Marks the newest-commit record, which makes commits under way notice. */
 static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
 {
-    mvi_key key = mvi_key_latest(ns), fence = mvi_key_fence(ns);
+    mvi_key key = mvi_key_latest(ns);
     mv_slice value;
     mvi_latest latest;
     uint8_t bytes[MVI_LATEST_ROOM];
-    int rc = conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc)
@@ -96,8 +89,7 @@ static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
     if (rc)
         return rc == MV_NOTFOUND ? mv_fail(MV_CORRUPT, "database %u has no record of its newest commit", ns) : rc;
     latest.flags = (uint8_t)((latest.flags & ~MVI_DELETED) | (deleted ? MVI_DELETED : 0));
-    rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_latest_encode(&latest, bytes)));
-    return rc ? rc : kv_set(txn, mvi_key_slice(&fence), mvi_slice(bytes, 1));
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_latest_encode(&latest, bytes)));
 }
 
 /* ---- the transactions ----------------------------------------------------- */
@@ -107,7 +99,7 @@ static int next_id(kv_txn *txn, uint32_t *ns)
     mvi_key key = mvi_key_next_id();
     mv_slice value;
     uint8_t next[4];
-    int rc = conflict(txn, &key);
+    int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (rc && rc != MV_NOTFOUND)
@@ -274,25 +266,24 @@ typedef struct listed {
     uint32_t ns;
 } listed;
 
-static int collect(kv_txn *txn, listed **all, size_t *n)
+static int collect(kv_txn *txn, listed **all, size_t *n, size_t *room)
 {
     mvi_key begin = mvi_key_meta(0), end = mvi_key_meta(UINT32_MAX);
     kv_cursor *cursor;
-    size_t room = 0;
     int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
     while (!rc) {
         mv_slice key, value;
         rc = kv_next(cursor, &key, &value);
         if (rc)
             break;
-        if (*n == room) {
-            room = room ? room * 2 : 16;
-            listed *bigger = realloc(*all, room * sizeof **all);
+        if (*n == *room) {
+            listed *bigger = realloc(*all, (*room ? *room * 2 : 16) * sizeof **all);
             if (!bigger) {
                 rc = mv_fail(MV_NOMEM, "out of memory listing databases");
                 break;
             }
             *all = bigger;
+            *room = *room ? *room * 2 : 16;
         }
         listed *entry = &(*all)[(*n)++];
         entry->ns = mvi_key_get_ns(key);
@@ -311,12 +302,16 @@ int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *
 {
     kv_txn *txn;
     listed *all = NULL;
-    size_t n = 0;
-    int rc = kv_read_begin(store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = collect(txn, &all, &n);
-    kv_read_end(txn);
+    size_t n = 0, room = 0;
+    int rc, tries = 0;
+    do {
+        n = 0;
+        rc = kv_read_begin(store->kv, &txn);
+        if (rc)
+            break;
+        rc = collect(txn, &all, &n, &room);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     for (size_t i = 0; i < n && !rc; i++) {
         mv_info info = {
             .name = all[i].meta.name,

@@ -68,6 +68,7 @@ size_t mvi_pending_encode(const mvi_pending *pending, uint8_t *out)
     mvi_put64(out, pending->ms);
     mvi_put32(out + 8, pending->pages);
     out[12] = log2_of(pending->page_size);
+    mvi_put64(out + 13, pending->domain);
     return MVI_PENDING_ROOM;
 }
 
@@ -78,6 +79,7 @@ int mvi_pending_decode(mv_slice value, mvi_pending *pending)
     pending->ms = mvi_get64(value.data);
     pending->pages = mvi_get32(value.data + 8);
     pending->page_size = size_of(value.data[12]);
+    pending->domain = mvi_get64(value.data + 13);
     return MV_OK;
 }
 
@@ -193,19 +195,24 @@ int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_
     return rc;
 }
 
-int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, size_t limit, int flags,
-                mvi_each_record each, void *ctx)
+int mvi_records_open(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, int flags,
+                     kv_cursor **cursor)
 {
     mvi_key begin = mvi_key_after(mvi_key_commit(ns, after));
     mvi_key end = mvi_key_after(mvi_key_commit(ns, until));
+    *cursor = NULL;
     if (mvi_stamp_cmp(after, until) >= 0)
         return MV_OK;
     if (mvi_stamp_is_zero(after))
         begin = mvi_key_commit(ns, after);
     if (mvi_stamp_cmp(until, &mvi_last_stamp) == 0)
         end = mvi_key_commit(ns + 1, &mvi_zero_stamp);
-    kv_cursor *cursor = NULL;
-    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, flags, &cursor);
+    return kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, flags, cursor);
+}
+
+int mvi_records_each(kv_txn *txn, kv_cursor *cursor, size_t limit, mvi_each_record each, void *ctx)
+{
+    int rc = cursor ? MV_OK : MV_NOTFOUND;
     size_t seen = 0;
     while (!rc && (limit == 0 || seen < limit)) {
         mv_slice key, value;
@@ -219,6 +226,16 @@ int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp 
             rc = each(ctx, txn, &stamp, &record);
         seen++;
     }
-    kv_cursor_close(cursor);
     return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, size_t limit, int flags,
+                mvi_each_record each, void *ctx)
+{
+    kv_cursor *cursor;
+    int rc = mvi_records_open(txn, ns, after, until, flags, &cursor);
+    if (!rc)
+        rc = mvi_records_each(txn, cursor, limit, each, ctx);
+    kv_cursor_close(cursor);
+    return rc;
 }

@@ -28,11 +28,13 @@ typedef struct mvi_meta {
 size_t mvi_meta_encode(const mvi_meta *meta, uint8_t *out);
 int mvi_meta_decode(mv_slice value, mvi_meta *meta);
 
-/* mv/p: ms of the last sign of life 8 | pages after the commit 4 | log2(page size) 1 */
-#define MVI_PENDING_ROOM 13
+/* mv/p: ms of the last sign of life 8 | pages after the commit 4 | log2(page size) 1 |
+ *       lock domain of the writer 8 (0: it held no lock) */
+#define MVI_PENDING_ROOM 21
 typedef struct mvi_pending {
     uint64_t ms;
     uint32_t pages, page_size;
+    uint64_t domain;
 } mvi_pending;
 size_t mvi_pending_encode(const mvi_pending *pending, uint8_t *out);
 int mvi_pending_decode(mv_slice value, mvi_pending *pending);
@@ -66,5 +68,10 @@ int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_
 typedef int (*mvi_each_record)(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record);
 int mvi_records(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, size_t limit, int flags,
                 mvi_each_record each, void *ctx);
+/* The same in two steps, for who asks before it needs the answer: *cursor is the caller's
+ * to close, NULL where nothing can be. */
+int mvi_records_open(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, int flags,
+                     kv_cursor **cursor);
+int mvi_records_each(kv_txn *txn, kv_cursor *cursor, size_t limit, mvi_each_record each, void *ctx);
 
 #endif

@@ -6,11 +6,14 @@ static int load_at(mv_db *db, uint32_t pgno, const mv_version *target, uint8_t *
 {
     kv_txn *txn;
     mvi_origin origin;
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = mvi_load(txn, db->ns, pgno, &target->stamp, &db->snap, target->page_size, page, &origin);
-    kv_read_end(txn);
+    int rc, tries = 0;
+    do {
+        rc = mvi_view(db, &txn);
+        if (rc)
+            return rc;
+        rc = mvi_load(txn, db->ns, pgno, &target->stamp, &db->snap, target->page_size, page, &origin);
+        mvi_view_done(db, txn, rc);
+    } while (mvi_again(rc, &tries));
     if (!rc && origin.size == 0)
         memset(page, 0, target->page_size);
     return rc;
@@ -62,15 +65,18 @@ static int revert_locked(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
     mvi_pageset changed = {0};
     mv_version target;
     kv_txn *txn;
-    int stale, rc = mv_db_begin(db, &stale);
+    int stale, tries = 0, rc = mv_db_begin(db, &stale);
     if (!rc)
         rc = mv_db_version(db, stamp, &target);
-    if (!rc)
-        rc = kv_read_begin(db->store->kv, &txn);
     if (rc)
         return rc;
-    rc = mvi_collect(txn, db->ns, stamp, &db->snap.stamp, &changed);
-    kv_read_end(txn);
+    do {
+        rc = kv_read_begin(db->store->kv, &txn);
+        if (rc)
+            break;
+        rc = mvi_collect(txn, db->ns, stamp, &db->snap.stamp, &changed);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     if (!rc)
         rc = write_all(db, &target, &changed);
     if (!rc) {

@@ -4,22 +4,25 @@
 #include "internal.h"
 #include "page1.h"
 
+#define AHEAD_PAGES 128   /* read together where that saves round trips */
+#define PAGES_A_STEP 5000 /* of which only keys are written, in one transaction */
+
 /* ---- staging ------------------------------------------------------------- */
 
 typedef struct batch {
-    mv_store *store;
-    uint32_t ns;
-    const uint8_t *txid;
-    uint32_t *pages;
-    mvi_buf *images;
+    mv_db *db;
+    const mvi_writes *w;
+    const uint32_t *pages;
+    mvi_buf *images; /* empty: the page equals the snapshot */
     size_t n;
-    uint32_t page_size;
 } batch;
 
 static int put_pending(kv_txn *txn, const batch *b)
 {
-    mvi_key key = mvi_key_pending(b->ns, b->txid);
-    mvi_pending pending = {mvi_now_ms(), 0, b->page_size};
+    const mv_db *db = b->db;
+    mvi_key key = mvi_key_pending(db->ns, b->w->txid);
+    uint64_t domain = db->concurrency == MV_OPTIMISTIC ? 0 : db->store->domain;
+    mvi_pending pending = {mvi_now_ms(), 0, b->w->page_size, domain};
     uint8_t bytes[MVI_PENDING_ROOM];
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, mvi_pending_encode(&pending, bytes)));
 }
@@ -29,25 +32,63 @@ static int stage_in(kv_txn *txn, void *ctx)
     batch *b = ctx;
     int rc = put_pending(txn, b);
     for (size_t i = 0; i < b->n && !rc; i++) {
-        mvi_key key = mvi_key_staged(b->ns, b->txid, b->pages[i]);
-        rc = mvi_image_put(txn, b->store->traits, &key, MVI_PLAIN, b->images[i].data, b->images[i].size);
+        mvi_key key = mvi_key_staged(b->db->ns, b->w->txid, b->pages[i]);
+        if (b->images[i].size)
+            rc = mvi_image_put(txn, b->db->store->traits, &key, MVI_PLAIN, b->images[i].data, b->images[i].size);
+        else if (mvi_pageset_has(&b->w->staged, b->pages[i]))
+            rc = mvi_image_clear(txn, &key);
     }
     return rc;
 }
 
-/* Encodes and stages pages[from..from+n); their numbers join the staged set. */
-static int stage_batch(mv_db *db, mvi_writes *w, uint32_t *pages, size_t n)
+/* Whether a page is what it is in the snapshot: then it is no change. `base` is room for a page. */
+static int is_same(mv_db *db, const mvi_writes *w, uint32_t pgno, const uint8_t *page, uint8_t *base, int *same)
 {
-    batch b = {db->store, db->ns, w->txid, pages, calloc(n, sizeof(mvi_buf)), n, w->page_size};
-    int rc = b.images ? MV_OK : mv_fail(MV_NOMEM, "out of memory staging pages");
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = mvi_image_encode(&b.images[i], mvi_pagemap_find(&w->dirty, pages[i]), w->page_size, pages[i],
-                              &mvi_zero_stamp, NULL, NULL);
+    mvi_origin origin = {.size = 0};
+    *same = 0;
+    if (pgno > db->snap.pages || w->page_size != db->snap.page_size)
+        return MV_OK;
+    int rc = mvi_base(db, pgno, base, &origin);
+    if (rc || origin.size != w->page_size)
+        return rc;
+    if (pgno == 1 && mvi_page1_is_sqlite(page) && mvi_page1_is_sqlite(base))
+        *same = mvi_page1_same(page, base, origin.size);
+    else
+        *same = memcmp(page, base, origin.size) == 0;
+    return MV_OK;
+}
+
+static int encode_batch(batch *b)
+{
+    mv_db *db = b->db;
+    uint8_t *base = malloc(MVI_PAGE_MAX);
+    int rc = base && b->images ? MV_OK : mv_fail(MV_NOMEM, "out of memory staging pages");
+    for (size_t i = 0; i < b->n && !rc; i++) {
+        const uint8_t *page = mvi_pagemap_find(&b->w->dirty, b->pages[i]);
+        int same;
+        if (i % AHEAD_PAGES == 0 && b->pages[i] <= db->snap.pages)
+            mvi_ahead_pages(db, b->pages + i, b->n - i < AHEAD_PAGES ? b->n - i : AHEAD_PAGES);
+        rc = is_same(db, b->w, b->pages[i], page, base, &same);
+        if (!rc && !same)
+            rc = mvi_image_encode(&b->images[i], page, b->w->page_size, b->pages[i], &mvi_zero_stamp, NULL, NULL);
+    }
+    free(base);
+    return rc;
+}
+
+/* Encodes and stages n pages; the staged set then is what the store holds. */
+static int stage_batch(mv_db *db, mvi_writes *w, const uint32_t *pages, size_t n)
+{
+    batch b = {db, w, pages, calloc(n, sizeof(mvi_buf)), n};
+    int rc = encode_batch(&b);
     if (!rc)
         rc = kv_transact(db->store->kv, stage_in, &b, NULL);
     for (size_t i = 0; i < n && !rc; i++) {
-        rc = mvi_pageset_add(&w->staged, pages[i]);
         mvi_pageset_remove(&w->trimmed, pages[i]);
+        if (b.images[i].size)
+            rc = mvi_pageset_add(&w->staged, pages[i]);
+        else
+            mvi_pageset_remove(&w->staged, pages[i]);
     }
     for (size_t i = 0; b.images && i < n; i++)
         mvi_buf_free(&b.images[i]);
@@ -68,7 +109,7 @@ int mvi_stage_flush(mv_db *db, mvi_writes *w)
         return rc;
     w->has_txid = 1;
     if (!w->dirty.count) { /* a commit that only cuts pages off: a record without pages */
-        batch none = {.store = db->store, .ns = db->ns, .txid = w->txid, .page_size = w->page_size};
+        batch none = {.db = db, .w = w};
         return kv_transact(db->store->kv, stage_in, &none, NULL);
     }
     uint32_t *pages = mvi_pagemap_sorted(&w->dirty);
@@ -87,13 +128,26 @@ typedef struct discard {
     const uint8_t *txid;
 } discard;
 
+/* Not if its commit happened after all: then the pages are the database's. */
 static int discard_in(kv_txn *txn, void *ctx)
 {
     discard *d = ctx;
     mvi_key begin = mvi_key_staged(d->ns, d->txid, 0), pending = mvi_key_pending(d->ns, d->txid), end = pending;
+    mvi_key newest = mvi_key_latest(d->ns);
+    mvi_latest latest = {.flags = 0};
+    mv_slice value;
+    int rc = mvi_guard(txn, &newest);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&newest), &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &latest);
+    if (rc && rc != MV_NOTFOUND)
+        return rc;
+    if (latest.flags & MVI_PENDING && memcmp(latest.pending, d->txid, MV_TXID_SIZE) == 0)
+        return KV_NOTHING;
     end.bytes[3] = 's';
     end = mvi_key_after(end);
-    int rc = kv_clear_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
+    rc = kv_clear_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end));
     return rc ? rc : kv_clear(txn, mvi_key_slice(&pending));
 }
 
@@ -104,67 +158,35 @@ void mvi_stage_discard(mv_db *db, mvi_writes *w)
     w->has_txid = 0;
 }
 
-/* ---- sealing: pages that equal the snapshot are no change ----------------- */
+/* ---- trimming: pages that were staged and then cut off -------------------- */
 
-/* 1: the staged page equals the snapshot's. 0: not. Else a negative mv_code. */
-static int staged_same(mv_db *db, uint32_t pgno, uint8_t *mine, uint8_t *base)
-{
-    mvi_origin origin = {.size = 0};
-    uint32_t size = db->writes.page_size;
-    if (pgno > db->snap.pages || size != db->snap.page_size)
-        return 0;
-    int rc = mvi_base(db, pgno, base, &origin);
-    if (rc)
-        return -rc;
-    if (origin.size != size)
-        return 0;
-    rc = mvi_writes_find(db, pgno, mine);
-    if (rc < 0)
-        return rc;
-    if (pgno == 1 && mvi_page1_is_sqlite(mine) && mvi_page1_is_sqlite(base))
-        return mvi_page1_same(mine, base, size);
-    return memcmp(mine, base, size) == 0;
-}
-
-typedef struct unstage {
+typedef struct trim {
     mv_db *db;
-    const mvi_pageset *same;
-} unstage;
+    uint32_t after, last; /* the pages before are done; the last one of this step */
+} trim;
 
-static int unstage_in(kv_txn *txn, void *ctx)
+static int trim_in(kv_txn *txn, void *ctx)
 {
-    unstage *u = ctx;
+    trim *t = ctx;
+    const mvi_pageset *trimmed = &t->db->writes.trimmed;
     int rc = MV_OK;
-    for (uint32_t p = mvi_pageset_next(u->same, 0); p && !rc; p = mvi_pageset_next(u->same, p)) {
-        mvi_key key = mvi_key_staged(u->db->ns, u->db->writes.txid, p);
+    t->last = t->after;
+    for (int n = 0; n < PAGES_A_STEP && !rc && mvi_pageset_next(trimmed, t->last); n++) {
+        t->last = mvi_pageset_next(trimmed, t->last);
+        mvi_key key = mvi_key_staged(t->db->ns, t->db->writes.txid, t->last);
         rc = mvi_image_clear(txn, &key);
     }
     return rc;
 }
 
-int mvi_stage_seal(mv_db *db)
+int mvi_stage_trim(mv_db *db)
 {
-    mvi_writes *w = &db->writes;
-    mvi_pageset same = {0};
-    uint8_t *mine = malloc(MVI_PAGE_MAX), *base = malloc(MVI_PAGE_MAX);
-    int rc = mine && base ? MV_OK : mv_fail(MV_NOMEM, "out of memory preparing a large commit");
-    for (uint32_t p = mvi_pageset_next(&w->staged, 0); p && !rc; p = mvi_pageset_next(&w->staged, p)) {
-        int is = staged_same(db, p, mine, base);
-        if (is < 0)
-            rc = -is;
-        else if (is)
-            rc = mvi_pageset_add(&same, p);
+    trim t = {.db = db};
+    int rc = MV_OK;
+    while (!rc && mvi_pageset_next(&db->writes.trimmed, t.after)) {
+        rc = kv_transact(db->store->kv, trim_in, &t, NULL);
+        t.after = t.last;
     }
-    unstage equal = {db, &same}, cut = {db, &w->trimmed};
-    if (!rc && w->trimmed.count)
-        rc = kv_transact(db->store->kv, unstage_in, &cut, NULL);
-    if (!rc && same.count) /* last: a failure must not leave pages in the set whose images went */
-        rc = kv_transact(db->store->kv, unstage_in, &equal, NULL);
-    for (uint32_t p = mvi_pageset_next(&same, 0); p && !rc; p = mvi_pageset_next(&same, p))
-        mvi_pageset_remove(&w->staged, p);
-    mvi_pageset_clear(&same);
-    free(mine);
-    free(base);
     return rc;
 }
 
@@ -183,7 +205,7 @@ static int next_pages(kv_txn *txn, const mvi_key *begin, const mvi_key *end, siz
 {
     kv_cursor *cursor;
     *n = 0;
-    int rc = kv_range(txn, mvi_key_slice(begin), mvi_key_slice(end), 0, 0, &cursor);
+    int rc = kv_range(txn, mvi_key_slice(begin), mvi_key_slice(end), 2 * limit, KV_BULK, &cursor); /* some go on */
     while (!rc && *n < limit) {
         mv_slice key, value;
         rc = kv_next(cursor, &key, &value);
@@ -222,10 +244,22 @@ static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pg
     return rc;
 }
 
+/* The heads that staged pages will replace, asked for together. */
+static void ask_heads(kv_txn *txn, const move *m, const uint32_t *pages, size_t n)
+{
+    for (size_t i = 0; m->store->traits->hold_ms && i < n; i++) {
+        mvi_key key = mvi_key_head(m->ns, pages[i]);
+        mv_slice slice = mvi_key_slice(&key);
+        kv_prefetch(txn, &slice, 1);
+    }
+}
+
 static int move_staged(kv_txn *txn, move *m, const mvi_latest *latest, const uint32_t *pages, size_t n)
 {
     int rc = MV_OK;
     for (size_t i = 0; i < n && !rc; i++) {
+        if (i % AHEAD_PAGES == 0)
+            ask_heads(txn, m, pages + i, n - i < AHEAD_PAGES ? n - i : AHEAD_PAGES);
         mvi_image image;
         mvi_buf scratch = {0};
         mvi_key key = mvi_key_staged(m->ns, latest->pending, pages[i]);
@@ -242,12 +276,9 @@ static int move_staged(kv_txn *txn, move *m, const mvi_latest *latest, const uin
 static int finish_move(kv_txn *txn, move *m, mvi_latest *latest)
 {
     mvi_key pending = mvi_key_pending(m->ns, latest->pending), newest = mvi_key_latest(m->ns);
-    mvi_key fence = mvi_key_fence(m->ns);
     uint8_t value[MVI_LATEST_ROOM];
     latest->flags &= (uint8_t)~MVI_PENDING;
     int rc = kv_clear(txn, mvi_key_slice(&pending));
-    if (!rc)
-        rc = kv_set(txn, mvi_key_slice(&fence), mvi_slice(latest->stamp.bytes, MV_STAMP_SIZE));
     if (!rc)
         rc = kv_set(txn, mvi_key_slice(&newest), mvi_slice(value, mvi_latest_encode(latest, value)));
     m->done = 1;
@@ -275,15 +306,15 @@ static int move_in(kv_txn *txn, void *ctx)
     m->done = 0;
     mvi_key key = mvi_key_latest(m->ns), end;
     mv_slice value;
-    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    int rc = mvi_guard(txn, &key);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
     if (!rc)
         rc = mvi_latest_decode(value, &latest);
     if (rc || !(latest.flags & MVI_PENDING)) {
         m->done = 1;
         return rc && rc != MV_NOTFOUND ? rc : KV_NOTHING;
     }
-    key = mvi_key_fence(m->ns), end = mvi_key_after(key);
-    rc = kv_add_read_conflict(txn, mvi_key_slice(&key), mvi_key_slice(&end));
     key = mvi_key_staged(m->ns, latest.pending, 0), end = mvi_key_pending(m->ns, latest.pending);
     end.bytes[3] = 's';
     end = mvi_key_after(end);
@@ -316,25 +347,28 @@ int mvi_settle(mv_store *store, uint32_t ns)
 
 #define ABANDONED_MS (3600 * 1000)
 
-/* One abandoned staging's id, if there is one. */
-static int find_abandoned(mv_store *store, uint32_t ns, const uint8_t *own, uint8_t *txid, int *found)
+/* Its writer is dead if it had the lock that we have now; else after a while without a sign
+ * of life, which decides nothing: its commit would notice. */
+static int is_abandoned(const mv_store *store, const mvi_pending *pending)
 {
-    kv_txn *txn;
+    return pending->domain == store->domain || pending->ms + ABANDONED_MS < mvi_now_ms();
+}
+
+/* One abandoned staging's id, if there is one. */
+static int find_in(kv_txn *txn, mv_store *store, uint32_t ns, const uint8_t *own, uint8_t *txid, int *found)
+{
     mvi_latest latest;
     mvi_key key = mvi_key_latest(ns), begin = key, end;
-    mv_slice value;
-    *found = 0;
-    int rc = kv_read_begin(store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
-    if (!rc)
-        rc = mvi_latest_decode(value, &latest);
+    mv_slice value, newest = mvi_key_slice(&key);
     begin.bytes[3] = 'p';
     end = mvi_key_after(begin);
     kv_cursor *cursor = NULL;
+    kv_prefetch(txn, &newest, 1);
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
     if (!rc)
-        rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
+        rc = kv_get(txn, newest, &value);
+    if (!rc)
+        rc = mvi_latest_decode(value, &latest);
     while (!rc && !*found) {
         mvi_pending pending;
         mv_slice k;
@@ -346,15 +380,28 @@ static int find_abandoned(mv_store *store, uint32_t ns, const uint8_t *own, uint
         const uint8_t *id = k.data + 8;
         int ours = (own && memcmp(id, own, MV_TXID_SIZE) == 0) ||
                    (latest.flags & MVI_PENDING && memcmp(id, latest.pending, MV_TXID_SIZE) == 0);
-        int old = !store->traits->many_hosts || pending.ms + ABANDONED_MS < mvi_now_ms();
-        if (!ours && old) {
+        if (!ours && is_abandoned(store, &pending)) {
             memcpy(txid, id, MV_TXID_SIZE);
             *found = 1;
         }
     }
     kv_cursor_close(cursor);
-    kv_read_end(txn);
     return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+static int find_abandoned(mv_store *store, uint32_t ns, const uint8_t *own, uint8_t *txid, int *found)
+{
+    kv_txn *txn;
+    int rc, tries = 0;
+    *found = 0;
+    do {
+        rc = kv_read_begin(store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = find_in(txn, store, ns, own, txid, found);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
+    return rc;
 }
 
 int mvi_sweep(mv_store *store, uint32_t ns, const uint8_t *own_txid)

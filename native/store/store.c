@@ -10,6 +10,10 @@
 
 #define DEFAULT_CACHE ((size_t)64 << 20)
 
+/* A transaction keeps at least so much in memory, even where an engine's transactions are
+ * smaller: a staged page that is needed again costs a round trip. */
+#define BUFFER_BYTES ((size_t)32 << 20)
+
 static pthread_mutex_t stores_lock = PTHREAD_MUTEX_INITIALIZER;
 static mv_store *stores; /* guarded by stores_lock */
 static pthread_once_t stores_once = PTHREAD_ONCE_INIT;
@@ -96,13 +100,16 @@ static int check_format(mv_store *store)
     kv_txn *txn;
     mv_slice value;
     mvi_key key = mvi_key_format();
-    int rc = kv_read_begin(store->kv, &txn);
-    if (rc)
-        return rc;
-    rc = kv_get(txn, mvi_key_slice(&key), &value);
-    if (!rc)
-        check.found = value.size == 4 ? mvi_get32(value.data) : UINT32_MAX;
-    kv_read_end(txn);
+    int rc, tries = 0;
+    do {
+        rc = kv_read_begin(store->kv, &txn);
+        if (rc)
+            return rc;
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+        if (!rc)
+            check.found = value.size == 4 ? mvi_get32(value.data) : UINT32_MAX;
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     if (rc == MV_NOTFOUND)
         rc = kv_transact(store->kv, read_or_write_format, &check, NULL);
     if (!rc && check.found > MV_STORED_FORMAT)
@@ -138,10 +145,13 @@ static int create(const char *url, mv_store **out)
     if (!rc) {
         store->traits = kv_get_traits(store->kv);
         store->stage_bytes = store->traits->transaction_bytes;
+        store->buffer_bytes = store->stage_bytes > BUFFER_BYTES ? store->stage_bytes : BUFFER_BYTES;
         rc = check_format(store);
     }
     if (!rc)
         rc = mvi_hostlock_open(store->traits->lock_directory, &store->locks);
+    if (!rc)
+        store->domain = mvi_hostlock_domain(store->locks);
     if (rc)
         destroy(store);
     else
@@ -208,6 +218,7 @@ int mv_store_set(mv_store *store, int setting, uint64_t value)
     switch (setting) {
     case MV_STAGE_BYTES:
         store->stage_bytes = value < MVI_PAGE_MAX ? MVI_PAGE_MAX : (size_t)value;
+        store->buffer_bytes = store->stage_bytes;
         return MV_OK;
     case MV_CACHE_BYTES:
         mvi_cache_limit(store->cache, (size_t)value);
@@ -218,6 +229,11 @@ int mv_store_set(mv_store *store, int setting, uint64_t value)
     default:
         return mv_fail(MV_MISUSE, "setting %d is not known", setting);
     }
+}
+
+int mv_store_counter(mv_store *store, size_t index, const char **name, uint64_t *value)
+{
+    return kv_counter(store->kv, index, name, value);
 }
 
 void mv_free(void *memory)

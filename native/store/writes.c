@@ -36,6 +36,22 @@ uint32_t mvi_pages_of(const mvi_writes *w)
     return w->page_size ? (uint32_t)((w->size + w->page_size - 1) / w->page_size) : 0;
 }
 
+static int find_staged(mv_db *db, kv_txn *txn, uint32_t pgno, uint8_t *page)
+{
+    mvi_image image;
+    mvi_buf scratch = {0};
+    mvi_key key = mvi_key_staged(db->ns, db->writes.txid, pgno);
+    int rc = mvi_image_get(txn, &key, &scratch, &image);
+    if (rc == MV_NOTFOUND)
+        rc = mv_fail(MV_IO, "page %u of this transaction was staged and is gone", pgno);
+    if (!rc && image.size != db->writes.page_size)
+        rc = mv_fail(MV_CORRUPT, "page %u was staged with %u bytes", pgno, image.size);
+    if (!rc)
+        rc = mvi_image_decode(&image, pgno, NULL, 0, page);
+    mvi_buf_free(&scratch);
+    return rc;
+}
+
 int mvi_writes_find(mv_db *db, uint32_t pgno, uint8_t *page)
 {
     mvi_writes *w = &db->writes;
@@ -47,21 +63,14 @@ int mvi_writes_find(mv_db *db, uint32_t pgno, uint8_t *page)
     if (!mvi_pageset_has(&w->staged, pgno))
         return 0;
     kv_txn *txn;
-    mvi_image image;
-    mvi_buf scratch = {0};
-    mvi_key key = mvi_key_staged(db->ns, w->txid, pgno);
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
-        return -rc;
-    rc = mvi_image_get(txn, &key, &scratch, &image);
-    if (rc == MV_NOTFOUND)
-        rc = mv_fail(MV_IO, "page %u of this transaction was staged and is gone", pgno);
-    if (!rc && image.size != w->page_size)
-        rc = mv_fail(MV_CORRUPT, "page %u was staged with %u bytes", pgno, image.size);
-    if (!rc)
-        rc = mvi_image_decode(&image, pgno, NULL, 0, page);
-    kv_read_end(txn);
-    mvi_buf_free(&scratch);
+    int rc, tries = 0;
+    do {
+        rc = kv_read_begin(db->store->kv, &txn); /* the handle's own may be older than the staging */
+        if (rc)
+            break;
+        rc = find_staged(db, txn, pgno, page);
+        kv_read_end(txn);
+    } while (mvi_again(rc, &tries));
     return rc ? -rc : 1;
 }
 
@@ -72,7 +81,7 @@ static int writable(mv_db *db)
     if (!db->locked)
         return mv_fail(MV_MISUSE, "writing without mv_db_lock");
     mvi_writes_begin(db);
-    return MV_OK;
+    return mvi_lease_take(db); /* while there is something to lose */
 }
 
 static int write_page(mv_db *db, uint32_t pgno, uint32_t from, const uint8_t *data, size_t n)
@@ -125,7 +134,7 @@ int mv_db_write_bytes(mv_db *db, uint64_t offset, const void *data, size_t n)
         if (offset > w->size)
             w->size = offset;
     }
-    if (!rc && w->dirty.count * w->page_size > db->store->stage_bytes)
+    if (!rc && w->dirty.count * w->page_size > db->store->buffer_bytes)
         rc = mvi_stage_flush(db, w);
     return rc;
 }
@@ -174,35 +183,68 @@ int mv_db_statements(mv_db *db, const char *sql)
 
 /* Nothing served has changed since the snapshot: then the newest one serves as well,
  * and a commit made on it cannot find that others came between. */
-static int move_forward(mv_db *db, kv_txn *txn, mvi_latest *latest)
+static int move_forward(mv_db *db, mvi_latest *latest)
 {
-    int hit = 0, rc = MV_OK;
-    if (mvi_stamp_cmp(&latest->stamp, &db->snap.stamp) != 0)
-        rc = mvi_touched(txn, db->ns, &db->snap.stamp, &latest->stamp, &db->served, NULL, &hit);
+    kv_txn *txn;
+    int hit = 0, rc = mvi_view_begin(db, 0, &txn);
+    if (rc)
+        return rc;
+    rc = mvi_follow(db, txn, latest, &hit);
     if (!rc && (hit || latest->pages != db->snap.pages || latest->page_size != db->snap.page_size))
         rc = mv_fail(MV_CONFLICT, "database \"%s\" was changed since this transaction began to read", db->name);
-    return rc ? rc : mvi_cache_follow(db, txn, &latest->stamp);
+    if (!rc)
+        mvi_take(db, latest, 0);
+    mvi_view_done(db, txn, rc);
+    return rc;
 }
 
 static int take_newest(mv_db *db)
 {
-    kv_txn *txn;
     mvi_latest latest;
-    int rc = kv_read_begin(db->store->kv, &txn);
-    if (rc)
+    int rc, tries = 0;
+    do
+        rc = move_forward(db, &latest);
+    while (mvi_again(rc, &tries));
+    if (rc || !(latest.flags & MVI_PENDING))
         return rc;
-    rc = mvi_get_latest(txn, db->ns, &latest);
+    mvi_view_drop(db); /* what it sees ends here */
+    rc = mvi_settle(db->store, db->ns);
     if (!rc)
-        rc = move_forward(db, txn, &latest);
-    kv_read_end(txn);
-    if (!rc && latest.flags & MVI_PENDING)
-        rc = mvi_settle(db->store, db->ns);
+        db->snap.flags &= (uint8_t)~MVI_PENDING;
+    return rc;
+}
+
+/* Where asking costs a round trip: the snapshot was just taken, and no other writer of this
+ * host has committed since. One of another host the commit itself finds. */
+static int is_newest(mv_db *db)
+{
+    mv_stamp noted;
+    if (!db->view_fits || !mvi_view_is_fresh(db) || db->snap.flags & MVI_PENDING)
+        return 0;
+    if (db->concurrency == MV_OPTIMISTIC)
+        return 1;
+    return db->concurrency == MV_HOST_LOCK && mvi_hostlock_noted(db->store->locks, db->ns, &noted) &&
+           mvi_stamp_cmp(&noted, &db->snap.stamp) <= 0;
+}
+
+static int acquire(mv_db *db)
+{
+    if (db->concurrency == MV_OPTIMISTIC)
+        return MV_OK;
+    int rc = mvi_hostlock_acquire(db->store->locks, db->ns);
     if (rc)
         return rc;
-    latest.flags &= (uint8_t)~MVI_PENDING;
-    db->newer += mvi_stamp_cmp(&latest.stamp, &db->snap.stamp) != 0;
-    db->snap = latest;
-    return MV_OK;
+    rc = mvi_lease_take(db);
+    if (rc)
+        mvi_hostlock_release(db->store->locks, db->ns);
+    return rc;
+}
+
+static void release(mv_db *db)
+{
+    mvi_lease_give(db);
+    if (db->concurrency != MV_OPTIMISTIC)
+        mvi_hostlock_release(db->store->locks, db->ns);
 }
 
 int mv_db_lock(mv_db *db)
@@ -211,18 +253,33 @@ int mv_db_lock(mv_db *db)
         return MV_OK;
     if (db->pinned)
         return mv_fail(MV_READONLY, "database \"%s\" is open at a past version and cannot be written", db->name);
-    int rc = mvi_hostlock_acquire(db->store->locks, db->ns);
+    int rc = acquire(db);
     if (rc)
         return rc;
-    rc = take_newest(db);
-    if (!rc && !db->swept)
+    if (!is_newest(db))
+        rc = take_newest(db);
+    if (!rc && !db->swept && db->concurrency != MV_OPTIMISTIC) {
         rc = mvi_sweep(db->store, db->ns, NULL);
-    db->swept |= !rc;
+        db->swept |= !rc;
+    }
     if (rc)
-        mvi_hostlock_release(db->store->locks, db->ns);
+        release(db);
     else
         db->locked = 1;
     return rc;
+}
+
+int mv_db_concurrency(mv_db *db, int concurrency, unsigned lease_ms)
+{
+    if (db->locked)
+        return mv_fail(MV_MISUSE, "the manner of locking cannot change while the database is locked");
+    if (concurrency < MV_HOST_LOCK || concurrency > MV_WRITE_LEASE)
+        return mv_fail(MV_MISUSE, "there is no manner of locking %d", concurrency);
+    if (concurrency == MV_WRITE_LEASE && lease_ms < 100)
+        return mv_fail(MV_MISUSE, "a write lease of %u ms is too short: at least 100", lease_ms);
+    db->concurrency = concurrency;
+    db->lease_ms = lease_ms;
+    return MV_OK;
 }
 
 void mv_db_rollback(mv_db *db)
@@ -235,6 +292,6 @@ void mv_db_unlock(mv_db *db)
     if (!db->locked)
         return;
     mvi_writes_drop(db);
-    mvi_hostlock_release(db->store->locks, db->ns);
+    release(db);
     db->locked = 0;
 }

@@ -177,6 +177,8 @@ static int file_unlock(sqlite3_file *file, int level)
     } else if (level == SQLITE_LOCK_NONE) {
         mv_db_unlock(f->db); /* held through locking_mode=EXCLUSIVE */
     }
+    if (level == SQLITE_LOCK_NONE)
+        mv_db_end(f->db);
     f->level = level;
     return SQLITE_OK;
 }
@@ -337,6 +339,50 @@ int mvv_pin(mvv_file *f, const char *moment, const char *version)
     return rc ? rc : mv_db_pin(f->db, &stamp);
 }
 
+/* "2.5" or "2.5s": seconds; "500ms": milliseconds. */
+static int read_duration(const char *name, const char *text, unsigned *ms)
+{
+    char *end;
+    double number = strtod(text, &end);
+    double scale = strcmp(end, "ms") == 0 ? 1 : strcmp(end, "s") == 0 || *end == 0 ? 1000 : 0;
+    if (end == text || !scale || !(number >= 0 && number * scale <= 86400e3))
+        return mv_fail(MV_MISUSE, "%s=%.40s is no duration: write 2s or 500ms", name, text);
+    *ms = (unsigned)(number * scale + 0.5);
+    return MV_OK;
+}
+
+static int set_staleness(mvv_file *f, const char *text, int flags)
+{
+    unsigned ms;
+    if (flags & SQLITE_OPEN_READWRITE)
+        return mv_fail(MV_MISUSE, "max_staleness= is for connections that only read: open with mode=ro");
+    int rc = read_duration("max_staleness", text, &ms);
+    return rc ? rc : mv_db_max_staleness(f->db, ms);
+}
+
+static int set_concurrency(mvv_file *f, const char *text, const char *lease)
+{
+    static const char *const names[] = {"host", "optimistic", "lease"}; /* in the order of mv_concurrency */
+    unsigned ms = MV_LEASE_MS;
+    int rc = lease ? read_duration("lease", lease, &ms) : MV_OK;
+    for (int i = 0; i < 3 && !rc; i++)
+        if (strcmp(text, names[i]) == 0)
+            return mv_db_concurrency(f->db, i, ms);
+    return rc ? rc : mv_fail(MV_MISUSE, "concurrency=%.40s is not known: write host, optimistic or lease", text);
+}
+
+/* How the connection reads and writes, beside which database. */
+static int set_manners(mvv_file *f, const char *name, int flags)
+{
+    const sqlite3_api_routines *api = f->copy->api;
+    const char *stale = api->uri_parameter(name, "max_staleness"), *lease = api->uri_parameter(name, "lease");
+    const char *concurrency = api->uri_parameter(name, "concurrency");
+    int rc = stale ? set_staleness(f, stale, flags) : MV_OK;
+    if (!rc && (concurrency || lease))
+        rc = set_concurrency(f, concurrency ? concurrency : "lease", lease);
+    return rc;
+}
+
 static int open_db(mvv_file *f, const char *name, int flags)
 {
     const sqlite3_api_routines *api = f->copy->api;
@@ -355,6 +401,8 @@ static int open_db(mvv_file *f, const char *name, int flags)
     int create = flags & SQLITE_OPEN_CREATE && !at && !version;
     if (!rc)
         rc = mv_db_open(f->store, name, create ? MV_CREATE : 0, &f->db);
+    if (!rc)
+        rc = set_manners(f, name, flags);
     if (!rc && (at || version))
         rc = mvv_pin(f, at, version);
     return rc;

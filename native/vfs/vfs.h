@@ -1,6 +1,7 @@
 /* The SQLite VFS "mvsqlite": a database file is a database of a store.
  *
  *   file:NAME?vfs=mvsqlite[&store=URL][&at=MOMENT | &version=20 HEX][&statements=off]
+ *       [&concurrency=host|optimistic|lease[&lease=DURATION]][&max_staleness=DURATION]
  *
  * A process may hold several copies of SQLite (the standard library's, apsw's own).
  * Each is met through its own API pointers, kept in an mvv_copy; nothing here calls

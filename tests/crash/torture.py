@@ -1,7 +1,9 @@
 """Kills processes that write to a store, and checks it: ``torture.py MODE URL DIRECTORY SECONDS SEED``.
 
 ``random`` kills several writers at random moments, alone and all at once. ``steps`` kills one
-at each call it makes to the engine. This process opens no store, so that the processes it
+at each call it makes to the engine, ``calls`` after each system call by which the engine
+writes (with die_after.c preloaded), while a bystander has the store open: what the processes
+share must outlive the one that dies. This process opens no store, so that the processes it
 forks start clean; it prints what it did as JSON, and ends with 1 if something was wrong.
 """
 
@@ -13,10 +15,12 @@ import signal
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import checker
-from writer import Writer, die_at, in_child, prepare
+import mvsqlite_py
+from writer import CALL, Writer, die_at, in_child, prepare
 
 WRITERS = 4
 ROUNDS = 25
@@ -26,6 +30,7 @@ STEPS = [
     ("small", ANY), ("small", UNKNOWN_DONE), ("two", ANY), ("two", UNKNOWN_DONE), ("revert", ANY),
     ("rolled_back", ANY), ("vacuum", ANY), ("large", ANY), ("large", UNKNOWN_DONE), ("two_large", ANY),
 ]  # fmt: skip
+CALLS = [(step, CALL) for step in ("small", "two", "revert", "large", "two_large")]
 LONG = {"large", "two_large", "rolled_back", "vacuum"}
 
 
@@ -38,8 +43,19 @@ class Campaign:
         self.acknowledged.mkdir(parents=True)
         self.errors = directory / "errors"
         self.errors.mkdir()
-        self.turn = 0
+        self.turn = self.bystander = 0
         self.must_end_well(in_child(lambda: prepare(self.url), self.errors / "prepare"), "prepare")
+
+    def start_bystander(self) -> None:
+        """A process that keeps the store open until the campaign is over or this process ends."""
+        end, self.bystander_end = os.pipe()
+        ready, is_ready = os.pipe()
+        stay = lambda: keep_open(self.url, is_ready, end, self.bystander_end)  # noqa: E731
+        self.bystander = in_child(stay, self.errors / "bystander")
+        os.close(end)
+        os.close(is_ready)
+        os.read(ready, 1)
+        os.close(ready)
 
     def must_end_well(self, child: int, what: str) -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -66,6 +82,9 @@ class Campaign:
             self.fail(problems.read_text())
 
     def close(self) -> None:
+        if self.bystander:
+            os.close(self.bystander_end)
+            self.must_end_well(self.bystander, "bystander")
         seen = json.loads((self.directory / "seen").read_text())
         self.tally["versions checked"] += seen["versions"]
         self.tally["commits acknowledged"] += seen["acknowledged"]
@@ -116,6 +135,14 @@ class Campaign:
         return code != 0
 
 
+def keep_open(url: str, is_ready: int, end: int, other: int) -> None:
+    """Keeps the store open until all have closed the other end of the pipe."""
+    os.close(other)
+    with mvsqlite_py.open_store(url):
+        os.write(is_ready, b"!")
+        os.read(end, 1)
+
+
 def pause(seconds: float) -> None:
     select.select([], [], [], seconds)
 
@@ -132,25 +159,33 @@ def run_random(url: str, directory: Path, until: float, seed: str, tally: Counte
         campaign.close()
 
 
-def run_steps(url: str, directory: Path, until: float, seed: str, tally: Counter[str]) -> None:
+def run_steps(
+    steps: list[tuple[str, int]], url: str, directory: Path, until: float, seed: str, tally: Counter[str]
+) -> None:
     """Every call of the short operations; of the long ones as many as there is time for, spread out."""
     chance = random.Random(seed)
-    for number, (step, kind) in enumerate(STEPS):
-        left = max(until - time.monotonic(), 0) / (len(STEPS) - number)
+
+    def begin(name: str) -> Campaign:
+        campaign = Campaign(f"{url}-{name}-", directory / name, tally)
+        campaign.start_bystander()
+        return campaign
+
+    for number, (step, kind) in enumerate(steps):
+        left = max(until - time.monotonic(), 0) / (len(steps) - number)
         stride = 1 if step not in LONG else chance.randrange(1, 8) if left > 30 else 11
-        campaign = Campaign(f"{url}-{number}-", directory / str(number), tally)
+        campaign = begin(str(number))
         nth = chance.randrange(1, stride + 1)
         while campaign.kill_at(step, kind, nth):
             nth += stride
             if campaign.turn % (4 * ROUNDS) == 0:
                 campaign.close()
-                campaign = Campaign(f"{url}-{number}-{nth}-", directory / f"{number}-{nth}", tally)
+                campaign = begin(f"{number}-{nth}")
         campaign.close()
 
 
 def main(mode: str, url: str, directory: str, seconds: str, seed: str) -> None:
     tally: Counter[str] = Counter()
-    run = {"random": run_random, "steps": run_steps}[mode]
+    run = {"random": run_random, "steps": partial(run_steps, STEPS), "calls": partial(run_steps, CALLS)}[mode]
     run(url, Path(directory), time.monotonic() + float(seconds), seed, tally)
     print(json.dumps(tally))
 

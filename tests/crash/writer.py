@@ -6,6 +6,7 @@ COMMIT has acknowledged goes to a file of the process's own, with one write: a k
 loses no such write.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -17,11 +18,13 @@ from typing import Any
 import apsw
 
 import mvsqlite_py
-from mvsqlite_py._binding import lib
+from mvsqlite_py._binding import last_error, lib
 
 NAMES = ["a.db", "b.db", "c.db"]
 STAGE_BYTES = 65_536
 KILL = -9  # MV_FAULT_KILL
+CALL = -1
+"""No kind of call to the engine, but one by the engine to the system."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS txns(id TEXT PRIMARY KEY, n INTEGER, s INTEGER);
 CREATE TABLE IF NOT EXISTS rows(id TEXT, i INTEGER, x INTEGER, filler BLOB, PRIMARY KEY(id, i));
@@ -141,15 +144,19 @@ def in_child(work: Callable[[], Any], errors: Path) -> int:
     try:
         work()
         code = 0
-    except BaseException:
-        errors.write_text(traceback.format_exc())
+    except BaseException as error:
+        result = getattr(error, "extendedresult", "no result")
+        errors.write_text(f"{traceback.format_exc()}\n{result}: {last_error()}")
     finally:
         os._exit(code)
 
 
 def die_at(url: str, acknowledged: Path, mark: str, step: str, kind: int, nth: int) -> None:
-    """One step of work, in which the n-th call to the engine kills the process."""
+    """One step of work, in which the n-th call (to the engine, or of its own) kills the process."""
     writer = Writer(url, acknowledged, mark)
     writer.random.seed(step)
-    lib.mv_fault_arm(kind, nth, 0, KILL)
+    if kind == CALL:
+        ctypes.CDLL(None).die_after(nth)
+    else:
+        lib.mv_fault_arm(kind, nth, 0, KILL)
     getattr(writer, step)()

@@ -284,7 +284,7 @@ def failing_moves() -> Iterator[None]:
         lib.mv_fault_reset()
 
 
-KINDS = {"ANY": 0, "COMMIT": 6, "UNKNOWN_DONE": 7, "UNKNOWN_LOST": 8}
+KINDS = {"ANY": 0, "GET": 3, "RANGE": 4, "COMMIT": 6, "UNKNOWN_DONE": 7, "UNKNOWN_LOST": 8}
 
 
 # ---- the library's own operations ---------------------------------------------------------
