@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import apsw
 from rich.console import Console
@@ -66,6 +66,7 @@ SECTIONS = {
     "double": "Commits on three servers, every key kept twice",
 }
 PREFIX = "bench/"
+Concurrency = Literal["host", "optimistic", "lease"]
 ROWS = 200
 """Rows that a writer updates in its table: a handful of pages."""
 BLOB_BYTES = 960
@@ -79,15 +80,8 @@ DELAYS_MS = (0, 1, 5)
 # ---- in the workers' processes -------------------------------------------------------
 
 
-def opened(url: str, database: str, options: str = "") -> apsw.Connection:
-    """Connects; options: more URI parameters, such as ``&concurrency=optimistic``."""
-    if not options:
-        return mvsqlite_py.connect(database, store=url, timeout=BUSY_SECONDS)
-    mvsqlite_py.connect(database, store=url).close()  # makes the VFS known to apsw
-    flags = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE
-    connection = apsw.Connection(mvsqlite_py.uri(database, store=url) + options, flags=flags)
-    connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
-    return connection
+def opened(url: str, database: str, concurrency: Concurrency | None = None) -> apsw.Connection:
+    return mvsqlite_py.connect(database, store=url, timeout=BUSY_SECONDS, concurrency=concurrency)
 
 
 def until_done(connection: apsw.Connection, sql: str, values: tuple[float, int]) -> int:
@@ -140,9 +134,15 @@ def repeated(operation: Callable[[], int], seconds: float) -> Part:
 
 
 def update(
-    barrier: Barrier, url: str, database: str, name: str, rows: int, seconds: float, options: str
+    barrier: Barrier,
+    url: str,
+    database: str,
+    name: str,
+    rows: int,
+    seconds: float,
+    concurrency: Concurrency | None,
 ) -> Part:
-    connection = opened(url, database, options)
+    connection = opened(url, database, concurrency)
     chance = random.Random(os.getpid())
     sql = UPDATE.format(name)
 
@@ -181,10 +181,12 @@ def reader(connection: apsw.Connection, name: str, rows: int) -> Callable[[], in
     return one
 
 
-def read_warm(_: Barrier, url: str, database: str, name: str, seconds: float, together: bool) -> Part:
-    connection = opened(url, database)
+def read_warm(_: Barrier, url: str, database: str, name: str, seconds: float, manner: str) -> Part:
+    """Reads of a small table; the manner is ``warm``, ``stale`` or ``together`` in one transaction."""
+    staleness = 1.0 if manner == "stale" else None
+    connection = mvsqlite_py.connect(database, store=url, max_staleness=staleness)
     connection.execute(f"SELECT count(text) FROM {name}").fetchall()
-    with connection if together else contextlib.nullcontext():
+    with connection if manner == "together" else contextlib.nullcontext():
         done = repeated(reader(connection, name, ROWS), seconds)
     connection.close()
     return done
@@ -201,14 +203,14 @@ def read_cold(_: Barrier, url: str, rows: int, seconds: float) -> tuple[Part, fl
     return done, watch.seconds
 
 
-def scan(_: Barrier, url: str, rows: int) -> float:
-    """Seconds to read the large table in a fresh process."""
-    connection = opened(url, "large")
-    with Stopwatch() as watch:
-        found = connection.execute("SELECT count(*), sum(length(text)) FROM item").fetchall()
+def scan(_: Barrier, url: str, rows: int) -> tuple[float, dict[str, int]]:
+    """Seconds to read the large table in a fresh process, and what the engine counted."""
+    with mvsqlite_py.open_store(url) as store, contextlib.closing(opened(url, "large")) as connection:
+        with Stopwatch() as watch:
+            found = connection.execute("SELECT count(*), sum(length(text)) FROM item").fetchall()
+        counted = store.counters()
     assert found == [(rows, rows * BLOB_BYTES)], found
-    connection.close()
-    return watch.seconds
+    return watch.seconds, counted
 
 
 # ---- the questions ---------------------------------------------------------------------
@@ -282,15 +284,22 @@ class Bench:
             if connections == 1:
                 for n in self.connections:
                     self.book.add(f"commits.locked.{n}", LOCKED.format(n), FLOOR, {"rate": values["rate"]})
+                    self.book.add(f"commits.lease.{n}", LEASE.format(n), FLOOR, {"rate": values["rate"]})
             if connections in self.writers:
                 self.book.add(f"commits.disjoint.{connections}", DISJOINT.format(connections), FLOOR, values)
                 self.book.add(f"commits.one.{connections}", ONE.format(connections), FLOOR, values)
         if connections in self.connections:
             self.book.add(f"{section}.own.{connections}", OWN.format(connections), FLOOR, values)
 
-    def write(self, key: str, label: str, targets: Sequence[tuple[str, str, int]], options: str = "") -> None:
+    def write(
+        self,
+        key: str,
+        label: str,
+        targets: Sequence[tuple[str, str, int]],
+        concurrency: Concurrency | None = None,
+    ) -> None:
         """Writers side by side; a target is a database, a table and how many rows are updated."""
-        work = [(self.url, *target, self.seconds, options) for target in targets]
+        work = [(self.url, *target, self.seconds, concurrency) for target in targets]
         parts = in_processes(update, work)
         done = sum(len(part.took) for part in parts)
         again = sum(part.again for part in parts) / done
@@ -308,12 +317,15 @@ class Bench:
                 self.write_own("commits", n)
             for n in self.connections:
                 self.write(f"commits.locked.{n}", LOCKED.format(n), [("shared", "entry", everybody)] * n)
+            for n in self.connections:
+                targets = [("shared", "entry", everybody)] * n
+                self.write(f"commits.lease.{n}", LEASE.format(n), targets, "lease")
             for n in self.writers:
                 targets = [("disjoint", f"entry_{i}", ROWS) for i in range(n)]
-                self.write(f"commits.disjoint.{n}", DISJOINT.format(n), targets, OPTIMISTIC)
+                self.write(f"commits.disjoint.{n}", DISJOINT.format(n), targets, "optimistic")
             for n in self.writers:
                 targets = [("shared", "entry", everybody)] * n
-                self.write(f"commits.one.{n}", ONE.format(n), targets, OPTIMISTIC)
+                self.write(f"commits.one.{n}", ONE.format(n), targets, "optimistic")
 
         def floor() -> None:
             for n in sorted({1, *self.connections, *self.writers}):
@@ -326,13 +338,14 @@ class Bench:
     def reads(self) -> None:
         labels = {
             "warm": "warm, a transaction each",
+            "stale": "warm, max_staleness=1s",
             "together": "warm, all in one transaction",
             "cold": "cold, a transaction each",
         }
 
         def ours() -> None:
-            for key, together in ("warm", False), ("together", True):
-                task = (self.url, "own-0", "entry", self.seconds, together)
+            for key in "warm", "stale", "together":
+                task = (self.url, "own-0", "entry", self.seconds, key)
                 parts = in_processes(read_warm, [task])
                 self.book.add(f"reads.{key}", labels[key], OURS, summary(parts))
             part, first = in_processes(read_cold, [(self.url, self.large_rows, self.seconds)])[0]
@@ -350,15 +363,18 @@ class Bench:
     def scan(self, key: str, label: str) -> None:
         """A scan with read-ahead, one without, and the floor: the same keys, many ranges at once."""
 
-        def ours(option: str) -> float:
+        def ours(option: str) -> tuple[float, dict[str, int]]:
             return in_processes(scan, [(self.url + option, self.large_rows)])[0]
 
         size = self.large_rows * BLOB_BYTES
-        ahead, without, (read, floor) = ours(""), ours("&readahead=0"), self.floor.scan(PREFIX)
+        (ahead, counted), (without, plain), (read, floor) = ours(""), ours(WITHOUT), self.floor.scan(PREFIX)
         floor *= size / read  # it reads the small databases too
         for who, seconds in (OURS, ahead), (OFF, without), (FLOOR, floor):
             self.book.add(f"scan.{key}", label, who, {"seconds": seconds})
-        self.book.add(f"scan.{key}", label, OURS, {"megabytes": size / 1e6 / ahead})
+        wasted = counted["ahead"] - counted["ahead_used"]
+        more = {"megabytes": size / 1e6 / ahead, "rounds": counted["rounds"], "wasted": wasted}
+        self.book.add(f"scan.{key}", label, OURS, more)
+        self.book.add(f"scan.{key}", label, OFF, {"rounds": plain["rounds"]})
 
     # ---- added delay
 
@@ -375,9 +391,9 @@ class Bench:
             self.book.add(f"delay.{milliseconds}ms.{key}", label, who, {"p50": values["p50"]})
 
         def ours() -> None:
-            task = (self.url, "own-0", "entry", ROWS, self.seconds, "")
+            task = (self.url, "own-0", "entry", ROWS, self.seconds, None)
             add("commit", OURS, summary(in_processes(update, [task])))
-            warm = in_processes(read_warm, [(self.url, "own-0", "entry", self.seconds, False)])
+            warm = in_processes(read_warm, [(self.url, "own-0", "entry", self.seconds, "warm")])
             add("warm", OURS, summary(warm))
             part, first = in_processes(read_cold, [(self.url, self.large_rows, self.seconds)])[0]
             add("cold", OURS, summary([part]))
@@ -400,9 +416,10 @@ class Bench:
                 self.book.add(f"trips.{key}", label, who, {"trips": (long - short) / 2 / (most - least)})
 
 
-OPTIMISTIC = "&concurrency=optimistic"
+WITHOUT = "&readahead=0"
 OWN = "a database each, {} at once"
 LOCKED = "one database, the host's lock, {} at once"
+LEASE = "one database, the write lease, {} at once"
 DISJOINT = "a table each, optimistic, {} at once"
 ONE = "one table, optimistic, {} at once"
 OPERATIONS = {

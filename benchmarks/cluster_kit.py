@@ -284,6 +284,8 @@ METRICS = {
     "bytes": ("stored", "bytes", False),
     "seconds": ("time", "s", False),
     "megabytes": ("rate", "MB/s", True),
+    "rounds": ("rounds", "waited for", False),
+    "wasted": ("read ahead", "in vain", False),
 }
 """What is told of an operation: its name, its unit, and whether more of it is better."""
 
