@@ -24,9 +24,9 @@ from mvsqlite_py._cli._common import (
     show_facts,
     show_table,
 )
-from mvsqlite_py._cli._copy import copy_command
 from mvsqlite_py._cli._history import log_command
 from mvsqlite_py._cli._versions import resolve, short
+from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
 from mvsqlite_py._database import Database
 from mvsqlite_py._store import DatabaseInfo
