@@ -1,28 +1,20 @@
-"""``mvsqlite doctor`` and clusters: made-up sick ones, and a real server where there is one."""
+"""``mvsqlite doctor`` and clusters: made-up sick ones."""
 
 import copy
-import json
 import os
-import secrets
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import cluster
-import mvsqlite_py
 from as_user import in_child, needs_root
-from mvsqlite_py import _binding
-from mvsqlite_py._cli.mvsqlite import mvsqlite
-from mvsqlite_py._doctor import Finding, describe, examine, fdb, status
+from mvsqlite_py._doctor import Finding, fdb, status
 
 VERSION = "7.3.63"
 PROTOCOL = "0fdb00b073000000"
@@ -444,7 +436,7 @@ def test_prefixes() -> None:
 def test_a_client_library_that_is_missing(tmp_path: Path) -> None:
     """The coordinators are looked at all the same."""
     file = tmp_path / "fdb.cluster"
-    file.write_text(f"a:b@127.0.0.1:{cluster.free_port()}\n")
+    file.write_text(f"a:b@127.0.0.1:{cluster.free_ports(1)[0]}\n")
     code = "from mvsqlite_py._cli.mvsqlite import main; main()"
     env = os.environ | {"MVSQLITE_FDB_CLIENT": str(tmp_path / "libfdb_c.so")}
     result = subprocess.run(
@@ -456,127 +448,3 @@ def test_a_client_library_that_is_missing(tmp_path: Path) -> None:
     assert "0 of 1 coordinators answer: 127.0.0.1" in result.stdout
     assert "nothing listens there" in result.stdout
     assert result.stdout.count("✗") == 2
-
-
-# ---- a real server ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def url(fdb_cluster: Path) -> str:
-    """A store with one database in a cluster, under a prefix of its own."""
-    made = f"fdb:{fdb_cluster}?prefix={secrets.token_hex(4)}/&wait_ms=5000"
-    with mvsqlite_py.open_store(made) as store, closing(mvsqlite_py.connect("notes.db", store)) as db:
-        db.execute("CREATE TABLE t(a)")
-    return made
-
-
-def doctor(*words: str, status: int = 0) -> list[dict[str, str]]:
-    result = CliRunner().invoke(mvsqlite, ["doctor", "--json", *words])
-    assert result.exit_code == status, result.output + repr(result.exception)
-    found: list[dict[str, str]] = json.loads(result.stdout)
-    return found
-
-
-def what(found: list[dict[str, str]], about: str) -> str:
-    return " / ".join(one["what"] for one in found if one["about"] == about)
-
-
-def test_a_real_cluster_that_is_well(url: str) -> None:
-    found = doctor(url)
-    assert {one["about"] for one in found if one["level"] == "wrong"} == set()
-    assert "single" in what(found, "database")
-    assert "memory" in what(found, "storage engine")
-    assert what(found, "coordinators") == "1 of 1 coordinators answer"
-    assert "1 database of" in what(found, "databases")
-    assert "begins in" in what(found, "speed")
-    assert "libfdb_c" in what(found, "client library")
-
-
-def test_an_open_store_is_described_alike(url: str) -> None:
-    pointer = _binding.ffi.new("char **")
-    with mvsqlite_py.open_store(url) as store:
-        _binding.check(_binding.lib.mv_store_describe(store.pointer, pointer))
-    told = json.loads(_binding.text(pointer[0]))
-    _binding.lib.mv_free(pointer[0])
-    assert told["store"]["databases"] == describe(url)["store"]["databases"]
-    assert json.loads(told["fdb"]["status"])["client"]["database_status"]["available"]
-
-
-def test_the_wrong_prefix(url: str, fdb_cluster: Path) -> None:
-    prefix = url.partition("prefix=")[2].partition("&")[0]
-    wrong = f"fdb:{fdb_cluster}?prefix={prefix[:-2]}x/"
-    found = doctor(wrong, status=1)
-    assert prefix in what(found, "prefix")
-    assert [one["remedy"] for one in found if one["about"] == "prefix"] == [
-        f"did you mean ?prefix={prefix}? Correct the address"
-    ]
-    assert describe(wrong)["store"]["format"] == 0, "nothing was made"
-    assert doctor(wrong, status=1)
-
-
-def test_a_wrong_port(fdb_cluster: Path, tmp_path: Path) -> None:
-    file = tmp_path / "fdb.cluster"
-    key = fdb_cluster.read_text().partition("@")[0]
-    file.write_text(f"{key}@127.0.0.1:{cluster.free_port()}\n")
-    found = doctor(f"fdb:{file}?wait_ms=5000", status=1)
-    assert "nothing listens there" in what(found, "coordinators")
-    assert "too few coordinators" in what(found, "database")
-
-
-def test_a_garbage_cluster_file(fdb_cluster: Path, tmp_path: Path) -> None:
-    assert fdb_cluster.exists()
-    file = tmp_path / "fdb.cluster"
-    file.write_text("what is this\n")
-    found = doctor(f"fdb:{file}?wait_ms=5000", status=1)
-    assert "line 1: there is no @" in what(found, "cluster file")
-    assert [one["about"] for one in found if one["level"] == "wrong"] == ["cluster file"]
-
-
-def test_a_server_that_is_stopped(tmp_path: Path) -> None:
-    """Words within the bound, not a hang."""
-    with cluster.run(tmp_path) as file:
-        made = f"fdb:{file}?prefix=a/&wait_ms=5000"
-        mvsqlite_py.open_store(made).close()
-        assert all(one["level"] != "wrong" for one in doctor(made))
-        processes = subprocess.run(
-            ["pgrep", "-f", f"fdbserver .*{file}"], capture_output=True, text=True, check=True
-        ).stdout.split()
-        for pid in processes:
-            os.kill(int(pid), signal.SIGSTOP)
-        try:
-            found = doctor(made, status=1)
-        finally:
-            for pid in processes:
-                os.kill(int(pid), signal.SIGCONT)
-        assert "accepts connections and does not answer" in what(found, "coordinators")
-        assert "not available" in what(found, "database")
-
-
-def test_a_cluster_that_was_never_configured(tmp_path: Path) -> None:
-    binary, port = cluster.find("fdbserver"), cluster.free_port()
-    file = tmp_path / "fdb.cluster"
-    file.write_text(f"test:test@127.0.0.1:{port}\n")
-    command = [
-        binary,
-        "-p",
-        f"127.0.0.1:{port}",
-        "-C",
-        str(file),
-        "-d",
-        str(tmp_path / "d"),
-        "-L",
-        str(tmp_path),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            found = examine(f"fdb:{file}?wait_ms=9000")
-            while any(
-                "no server process leads" in one.what or "answers" in one.what
-                for one in found
-                if one.level == "wrong"
-            ):  # it is still starting
-                assert process.poll() is None
-                found = examine(f"fdb:{file}?wait_ms=9000")
-        finally:
-            process.terminate()
-    assert any("never configured" in one.what for one in found), found
