@@ -248,15 +248,17 @@ def test_killed_at_any_moment_it_goes_on(
     chance = random.Random(seed)
     urls = [f"fault:{source.url}" if place == "source" else source.url]
     urls.append(f"fault:{store.url}" if place == "target" else store.url)
-    for _ in range(KILLS + soak_seconds):
-        nth = str(int(2 ** chance.uniform(2, 9)))
-        killed = subprocess.run([sys.executable, "-c", COPY, *urls, nth], capture_output=True, check=False)
-        assert killed.returncode == -signal.SIGKILL, f"seed {seed}: {killed.stderr.decode()}"
+    moments = [str(int(2 ** chance.uniform(2, 8))) for _ in range(KILLS + soak_seconds)]
+    kills = 0
+    for nth in [*moments, "0"]:  # the last one is not killed
+        run_copy = subprocess.run([sys.executable, "-c", COPY, *urls, nth], capture_output=True, check=False)
+        if run_copy.returncode == 0:
+            break  # there was so little left that it was done before
+        assert run_copy.returncode == -signal.SIGKILL, f"seed {seed}: {run_copy.stderr.decode()}"
         assert store.list() == []
-    whole = subprocess.run(
-        [sys.executable, "-c", COPY, *urls, "0"], capture_output=True, check=True, text=True
-    )
-    assert whole.stdout == "True\n"
+        kills += 1
+    assert run_copy.stdout == b"True\n", f"seed {seed}"
+    assert kills >= KILLS // 2, f"seed {seed}"
     same(database, store.database("a.db"))
     assert hidden(store) == []
 
