@@ -1,8 +1,11 @@
 # make demo     sets up what a bare Debian or Ubuntu machine lacks, and shows the main job
 # make test     sets up likewise, and runs the tests (short; make soak for hours)
+# make test-cluster   the same tests on a FoundationDB cluster, and those only a cluster can do
 # make check    linters and types
 # make bench    figures beside stock SQLite
-# make soak     the crash, model and concurrency tests for SECONDS (default 3600)
+# make soak     the crash, model and concurrency tests for SECONDS each (default 3600)
+#
+# ARGS= goes to pytest: make soak ARGS=--store=fdb, make test ARGS="-k kill"
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,13 +17,16 @@ PACKAGES := gcc clang libc6-dev make liblmdb-dev libzstd-dev libxxhash-dev libsq
 PYTHON_PACKAGES := $(shell $(PYTHON) -c 'import ensurepip, sysconfig, pathlib; exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 2>/dev/null || echo python3 python3-dev python3-venv)
 SOURCES := $(wildcard native/*/*.[ch] native/*.h native/*.py) pyproject.toml setup.py
 
-.PHONY: demo test check bench soak setup packages clean
+.PHONY: demo test test-cluster check bench soak setup packages clean
 
 demo: setup
 	$(RUN) -m mvsqlite_py._demo
 
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(ARGS)
+
+test-cluster: setup
+	$(RUN) -m pytest --store=fdb $(ARGS)
 
 check: setup
 	$(RUN) -m ruff check .
@@ -31,7 +37,7 @@ bench: setup
 	$(RUN) -m benchmarks.run_all
 
 soak: setup
-	$(RUN) -m pytest tests/crash tests/model tests/faults tests/conformance --soak $(SECONDS)
+	$(RUN) -m pytest tests/crash tests/model tests/faults tests/conformance tests/cluster --soak $(SECONDS) $(ARGS)
 
 setup: packages $(VENV)/installed
 

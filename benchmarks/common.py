@@ -38,6 +38,13 @@ BUSY_SECONDS = 60.0
 # ---- contenders --------------------------------------------------------------
 
 
+class Named(Protocol):
+    """Whoever answers a question."""
+
+    @property
+    def name(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One way of keeping a SQLite database."""
@@ -120,16 +127,19 @@ class Figure:
     question: Question
     samples: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, contender: Contender, value: float) -> None:
+    def add(self, contender: Named, value: float) -> None:
         self.samples.setdefault(contender.name, []).append(value)
 
-    def median(self, contender: Contender) -> float | None:
+    def median(self, contender: Named) -> float | None:
         values = self.samples.get(contender.name)
         return statistics.median(values) if values else None
 
-    def ratio(self, against: Contender) -> float | None:
+    def ratio(self, against: Named) -> float | None:
         """How many times as good as ``against`` we are (above 1: better), the median over the rounds."""
-        pairs = zip(self.samples.get(OURS.name, ()), self.samples.get(against.name, ()), strict=False)
+        return self._ratio(against.name)
+
+    def _ratio(self, against: str) -> float | None:
+        pairs = zip(self.samples.get(OURS.name, ()), self.samples.get(against, ()), strict=False)
         better = self.question.more_is_better
         ratios = [mine / other if better else other / mine for mine, other in pairs if mine and other]
         return statistics.median(ratios) if ratios else None
@@ -141,13 +151,14 @@ class Figure:
         return (max(values) - min(values)) / 2 / middle if middle else 0.0
 
     def as_json(self) -> dict[str, Any]:
+        others = [name for name in self.samples if name != OURS.name]
         return {
             "key": self.question.key,
             "question": self.question.label,
             "unit": self.question.unit,
             "more_is_better": self.question.more_is_better,
-            "medians": {c.name: self.median(c) for c in CONTENDERS if c.name in self.samples},
-            "times_as_good_as": {c.name: self.ratio(c) for c in (DELETE, WAL) if c.name in self.samples},
+            "medians": {name: statistics.median(values) for name, values in self.samples.items()},
+            "times_as_good_as": {name: self._ratio(name) for name in others},
             "samples": self.samples,
         }
 
@@ -228,7 +239,9 @@ def in_processes(work: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -
     """Runs ``work(barrier, *arguments)`` in a fresh process for each, side by side."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(arguments))
-    workers, answers, problems = [], [], []
+    workers = []
+    answers: list[T] = []
+    problems: list[str] = []
     for each in arguments:
         mine, theirs = context.Pipe(duplex=False)
         worker = context.Process(target=_work, args=(theirs, barrier, work, each))
@@ -315,6 +328,7 @@ def describe(facts: dict[str, Any]) -> str:
         f"{facts['cores']} cores {facts['processor']}, Linux {facts['kernel']}, {facts['filesystem']}, "
         f"a 4 KiB sync takes {facts['sync_ms']} ms; SQLite {facts['sqlite']}, Python {facts['python']}, "
         f"mvsqlite-py {facts['mvsqlite']}; size {facts['size']}, {facts['rounds']} rounds"
+        + (f"; FoundationDB {facts['foundationdb']}" if "foundationdb" in facts else "")
     )
 
 
@@ -375,9 +389,10 @@ def settings_of(given: argparse.Namespace) -> Settings:
     return settings
 
 
-def as_json(settings: Settings, figures: Sequence[Figure]) -> str:
-    made = {"environment": environment(settings), "figures": [figure.as_json() for figure in figures]}
-    return json.dumps(made, indent=1)
+def as_json(settings: Settings, figures: Sequence[Figure], more: dict[str, Any] | None = None) -> str:
+    """more: facts of the environment that only these figures need."""
+    about = environment(settings) | (more or {})
+    return json.dumps({"environment": about, "figures": [one.as_json() for one in figures]}, indent=1)
 
 
 def main(run: Callable[[Settings], list[Figure]], description: str) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import (
     bulk_insert,
+    cluster,
     commits,
     full_scan,
     history_size,
@@ -22,6 +23,7 @@ from benchmarks import (
     open_close,
     point_reads,
 )
+from benchmarks.cluster_kit import Absent
 from benchmarks.common import (
     DELETE,
     OURS,
@@ -121,6 +123,17 @@ def run_each(
     return figures, failed
 
 
+def run_cluster(settings: Settings) -> tuple[list[Figure], dict[str, str], int]:
+    """The cluster's figures, if there is a server here; what is to be said of it; how much failed."""
+    try:
+        return cluster.run(settings), cluster.facts(), 0
+    except Absent as absent:
+        return [], {"cluster": f"not measured: {absent}"}, 0
+    except Exception:
+        traceback.print_exc()
+        return [], {"cluster": "its benchmark failed"}, 1
+
+
 def main() -> None:
     assert __doc__
     given = arguments(__doc__).parse_args()
@@ -134,11 +147,14 @@ def main() -> None:
     if not given.json:
         out.print(describe(environment(settings)))
     figures, failed = run_each(settings, show)
+    in_cluster, facts, cluster_failed = run_cluster(settings)
     if given.json:
-        print(as_json(settings, figures))
+        print(as_json(settings, figures + in_cluster, facts))
     else:
+        out.print("; ".join(f"{name}: {fact}" for name, fact in facts.items()))
+        cluster.show(out, in_cluster)
         out.print(summary(figures))
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if failed or cluster_failed else 0)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ int mv_default_url(char *url, size_t room);
 int mv_store_set(mv_store *store, int setting, uint64_t value);
 int mv_store_counter(mv_store *store, size_t index, const char **name, uint64_t *value);
 
+int mv_store_describe(mv_store *store, char **json);
+int mv_describe_url(const char *url, char **json);
+
 int mv_create(mv_store *store, const char *name);
 int mv_delete(mv_store *store, const char *name);
 int mv_undelete(mv_store *store, const char *name, const char *as);

@@ -1,19 +1,35 @@
 """What all tests share: a fresh store, the engine it lives in, real databases, how long to run."""
 
 import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-import cluster
 import mvsqlite_py
+from cluster import Cluster, missing
+
+UrlIn = Callable[[Path], str]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", choices=["lmdb", "fdb"], default="lmdb", help="the engine to test")
     parser.addoption("--soak", type=int, default=0, help="seconds for each test that can run for long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    why = missing() if config.getoption("--store") == "fdb" else None
+    if why:
+        raise pytest.UsageError(f"--store=fdb: {why}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--store") == "lmdb":
+        return
+    for item in items:
+        marker = item.get_closest_marker("lmdb_only")
+        if marker:
+            item.add_marker(pytest.mark.skip(reason=f"of the embedded engine only: {marker.args[0]}"))
 
 
 @pytest.fixture(autouse=True)
@@ -29,19 +45,36 @@ def soak_seconds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
-def fdb_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The cluster file of a real FoundationDB server, run for this session."""
-    with cluster.run(tmp_path_factory.mktemp("fdb")) as file:
-        yield file
+def lock_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The lock files of stores in a cluster lie where they are removed with the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("locks")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def fdb_cluster(lock_files: None) -> Iterator[Cluster]:  # noqa: ARG001
+    """A real FoundationDB server, run for this session."""
+    why = missing()
+    if why:
+        pytest.skip(f"FoundationDB: {why}")
+    with Cluster() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def url_in(request: pytest.FixtureRequest) -> UrlIn:
+    """Makes addresses of stores that do not exist yet; an embedded one is in the directory."""
+    if request.config.getoption("--store") == "lmdb":
+        return lambda directory: f"lmdb:{directory / 'store'}"
+    servers: Cluster = request.getfixturevalue("fdb_cluster")
+    return lambda _: servers.url()
 
 
 @pytest.fixture
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(url_in: UrlIn, tmp_path: Path) -> str:
     """The address of a store that does not exist yet."""
-    if request.config.getoption("--store") == "fdb":
-        file = request.getfixturevalue("fdb_cluster")
-        return f"fdb:{file}?prefix={secrets.token_hex(8)}/"
-    return f"lmdb:{tmp_path / 'store'}"
+    return url_in(tmp_path)
 
 
 @pytest.fixture

@@ -133,18 +133,22 @@ def example(*lines: str) -> str:
     return "\b\n" + "\n".join(["Example:", *(f"  {line}" for line in lines)])
 
 
+store_option = click.option(
+    "--store",
+    "store_url",
+    metavar="URL",
+    envvar="MVSQLITE_STORE",
+    show_envvar=True,
+    help="Where the store is, e.g. lmdb:/var/lib/notes. Default: in your data directory.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
 def common(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command ``--store`` and ``--json``; the function gets a Session first."""
 
-    @click.option(
-        "--store",
-        "store_url",
-        metavar="URL",
-        envvar="MVSQLITE_STORE",
-        show_envvar=True,
-        help="Where the store is, e.g. lmdb:/var/lib/notes. Default: in your data directory.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+    @store_option
+    @json_option
     @click.pass_context
     def run(context: click.Context, /, store_url: str | None, as_json: bool, **options: Any) -> Any:
         source = context.get_parameter_source("store_url")
@@ -230,18 +234,6 @@ def iso(moment: datetime) -> str:
 
 def local_time(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def bytes_text(count: int) -> str:
-    """A size for people: 1.2 MB."""
-    size, units = float(count), ["bytes", "kB", "MB", "GB", "TB"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{count} bytes" if units[0] == "bytes" else f"{size:.3g} {units[0]}"
-
-
-def plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def counts_text(counts: RowCounts) -> Text:

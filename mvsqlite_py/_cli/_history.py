@@ -18,7 +18,6 @@ from mvsqlite_py._cli._common import (
     example,
     iso,
     local_time,
-    plural,
     print_json,
     rows_json,
     show_facts,
@@ -27,6 +26,7 @@ from mvsqlite_py._cli._common import (
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._rows import Comparison, RowChange, RowCounts, SchemaChange, compare
+from mvsqlite_py._words import plural
 
 STATEMENT_CHARACTERS = 120
 STATEMENT_CHARACTERS_NARROW = 64

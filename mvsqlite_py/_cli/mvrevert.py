@@ -16,7 +16,6 @@ from mvsqlite_py._cli._common import (
     counts_text,
     example,
     local_time,
-    plural,
     print_json,
     rows_json,
     working,
@@ -26,6 +25,7 @@ from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._rows import RowCounts, SchemaChange
 from mvsqlite_py._undo import UndoReport
+from mvsqlite_py._words import plural
 
 UNTOUCHED_SHOWN = 20
 

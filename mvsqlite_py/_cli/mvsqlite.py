@@ -14,23 +14,23 @@ from rich.text import Text
 from mvsqlite_py._cli._common import (
     Commands,
     Session,
-    bytes_text,
     common,
     confirm,
     example,
     iso,
     local_time,
-    plural,
     print_json,
     progress,
     show_facts,
     show_table,
 )
-from mvsqlite_py._cli._copy import copy_command
 from mvsqlite_py._cli._history import log_command
 from mvsqlite_py._cli._versions import resolve, short
+from mvsqlite_py._cli.copy import copy_command
+from mvsqlite_py._cli.doctor import doctor_command
 from mvsqlite_py._database import Database
 from mvsqlite_py._store import DatabaseInfo
+from mvsqlite_py._words import bytes_text, plural
 
 
 @click.group(
@@ -354,6 +354,9 @@ def _tell_verified(session: Session, result: dict[str, Any]) -> None:
         session.tell(Text(f"{result['name']}: {problem}", "red"))
     verdict = f"{plural(len(result['problems']), 'problem')}!" if result["problems"] else "ok"
     session.tell(f"{result['name']}: {plural(result['images'], 'page image')} read{checked}: {verdict}")
+
+
+doctor_command(mvsqlite)
 
 
 def main() -> None:

@@ -137,4 +137,7 @@ int kvi_fdb_add_read_conflict(kv_txn *txn, mv_slice from, mv_slice to);
 void kvi_fdb_close(kv_engine *engine);
 int kvi_fdb_counter(kv_engine *engine, size_t index, const char **name, uint64_t *value);
 
+/* fdb_describe.c: the operation behind kv_describe. */
+int kvi_fdb_describe(kv_engine *engine, mvi_buf *json);
+
 #endif

@@ -161,3 +161,18 @@ void kvi_gate_leave(kvi_gate *g)
         mark(g, KVI_GATE_CLEAR);
     pthread_mutex_unlock(&g->shared->mutex);
 }
+
+long kvi_gate_holder(kvi_gate *g, unsigned wait_ms, long *died)
+{
+    long owner = (long)g->shared->owner;
+    int rc = pthread_mutex_trylock(&g->shared->mutex);
+    if (rc == EBUSY)
+        rc = wait_for(&g->shared->mutex, wait_ms);
+    *died = rc == EOWNERDEAD ? owner : 0;
+    if (rc == EOWNERDEAD)
+        rc = pthread_mutex_consistent(&g->shared->mutex);
+    if (rc)
+        return (long)g->shared->owner;
+    pthread_mutex_unlock(&g->shared->mutex); /* the mark stays: it is of the dead owner's commit */
+    return 0;
+}

@@ -34,4 +34,8 @@ int kvi_gate_enter(kvi_gate *gate, unsigned wait_ms);
 void kvi_gate_settled(kvi_gate *gate);
 void kvi_gate_leave(kvi_gate *gate);
 
+/* Who has held the gate for all of wait_ms; 0: nobody. *died: whose hold ended with its
+ * death, just now noticed; 0: nobody's. For diagnosis. */
+long kvi_gate_holder(kvi_gate *gate, unsigned wait_ms, long *died);
+
 #endif

@@ -1,25 +1,44 @@
+#include "../base/json.h"
 #include "kv_engine.h"
 
 typedef struct scheme {
     const char *name;
     int (*open)(const char *rest, kv_engine **engine);
+    int (*examine)(const char *rest, mvi_buf *json, kv_engine **engine);
 } scheme;
 
 static const scheme schemes[] = {
-    {"lmdb:", kv_lmdb_open},
-    {"fault:", kv_fault_open},
-    {"fdb:", kv_fdb_open},
+    {"lmdb:", kv_lmdb_open, kv_lmdb_examine},
+    {"fault:", kv_fault_open, kv_fault_examine},
+    {"fdb:", kv_fdb_open, kv_fdb_examine},
 };
+
+static const scheme *find_scheme(const char *url)
+{
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
+        if (strncmp(url, schemes[i].name, strlen(schemes[i].name)) == 0)
+            return &schemes[i];
+    mv_fail(MV_URL, "store address \"%s\" has no known scheme: write lmdb:/path/to/directory", url);
+    return NULL;
+}
 
 int kv_open(const char *url, kv_engine **engine)
 {
+    const scheme *s = find_scheme(url);
     *engine = NULL;
-    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
-        size_t n = strlen(schemes[i].name);
-        if (strncmp(url, schemes[i].name, n) == 0)
-            return schemes[i].open(url + n, engine);
-    }
-    return mv_fail(MV_URL, "store address \"%s\" has no known scheme: write lmdb:/path/to/directory", url);
+    return s ? s->open(url + strlen(s->name), engine) : MV_URL;
+}
+
+int kv_examine(const char *url, mvi_buf *json, kv_engine **engine)
+{
+    const scheme *s = find_scheme(url);
+    *engine = NULL;
+    return s ? s->examine(url + strlen(s->name), json, engine) : mvi_json_add_failure(json, "address");
+}
+
+int kv_describe(kv_engine *engine, mvi_buf *json)
+{
+    return engine->ops->describe(engine, json);
 }
 
 void kv_close(kv_engine *engine)

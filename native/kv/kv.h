@@ -130,4 +130,15 @@ int kv_watch(kv_engine *engine, mv_slice key, mv_slice known, unsigned timeout_m
  * MV_NOTFOUND past the last; engines without a network count nothing. */
 int kv_counter(kv_engine *engine, size_t index, const char **name, uint64_t *value);
 
+/* Facts about an engine, for people: appends members to the JSON object that `json` has
+ * begun, "engine" (its scheme) and one of that name. It waits at most wait_ms; what could
+ * not be learned is left out. MV_NOMEM. */
+int kv_describe(kv_engine *engine, mvi_buf *json);
+
+/* The same for an address, which need not be usable: nothing is made that is not there.
+ * What stopped it stands in the object as "failed": {"step", "code", "message"}, the steps
+ * being "address", "client library", "cluster file", "permissions", "database". *engine
+ * (undone by kv_close) is to be read from, and NULL if it failed. MV_NOMEM. */
+int kv_examine(const char *url, mvi_buf *json, kv_engine **engine);
+
 #endif

@@ -27,6 +27,7 @@ typedef struct kv_ops {
     int (*raise_stamps)(kv_engine *, const kv_stamp *);
     int (*watch)(kv_engine *, mv_slice, mv_slice, unsigned);
     int (*counter)(kv_engine *, size_t, const char **, uint64_t *); /* NULL: none */
+    int (*describe)(kv_engine *, mvi_buf *);
 } kv_ops;
 
 /* Every engine, transaction and cursor begins with its operations. */
@@ -45,5 +46,10 @@ struct kv_cursor {
 int kv_lmdb_open(const char *rest, kv_engine **engine);
 int kv_fault_open(const char *rest, kv_engine **engine);
 int kv_fdb_open(const char *rest, kv_engine **engine);
+
+/* The same for kv_examine. */
+int kv_lmdb_examine(const char *rest, mvi_buf *json, kv_engine **engine);
+int kv_fault_examine(const char *rest, mvi_buf *json, kv_engine **engine);
+int kv_fdb_examine(const char *rest, mvi_buf *json, kv_engine **engine);
 
 #endif

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "../base/json.h"
 #include "kv_engine.h"
 
 typedef struct fault_engine {
@@ -269,6 +270,11 @@ static int fault_watch(kv_engine *e, mv_slice key, mv_slice known, unsigned time
     return kv_watch(((fault_engine *)e)->inner, key, known, timeout_ms);
 }
 
+static int fault_describe(kv_engine *e, mvi_buf *json)
+{
+    return kv_describe(((fault_engine *)e)->inner, json);
+}
+
 static int fault_counter(kv_engine *e, size_t index, const char **name, uint64_t *value)
 {
     return kv_counter(((fault_engine *)e)->inner, index, name, value);
@@ -297,23 +303,38 @@ static const kv_ops fault_ops = {
     .raise_stamps = fault_raise_stamps,
     .watch = fault_watch,
     .counter = fault_counter,
+    .describe = fault_describe,
 };
+
+/* Takes `inner` over. */
+static int wrap(kv_engine *inner_engine, kv_engine **out)
+{
+    fault_engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        kv_close(inner_engine);
+        return mv_fail(MV_NOMEM, "out of memory opening the fault engine");
+    }
+    e->inner = inner_engine;
+    e->base.ops = &fault_ops;
+    e->base.traits = *kv_get_traits(inner_engine);
+    *out = &e->base;
+    return MV_OK;
+}
 
 int kv_fault_open(const char *rest, kv_engine **out)
 {
+    kv_engine *inner_engine;
     int rc = step(MV_FAULT_OPEN);
-    if (rc)
-        return rc;
-    fault_engine *e = calloc(1, sizeof *e);
-    if (!e)
-        return mv_fail(MV_NOMEM, "out of memory opening the fault engine");
-    rc = kv_open(rest, &e->inner);
-    if (rc) {
-        free(e);
-        return rc;
-    }
-    e->base.ops = &fault_ops;
-    e->base.traits = *kv_get_traits(e->inner);
-    *out = &e->base;
-    return MV_OK;
+    if (!rc)
+        rc = kv_open(rest, &inner_engine);
+    return rc ? rc : wrap(inner_engine, out);
+}
+
+int kv_fault_examine(const char *rest, mvi_buf *json, kv_engine **out)
+{
+    kv_engine *inner_engine = NULL;
+    if (step(MV_FAULT_OPEN))
+        return mvi_json_add_failure(json, "database");
+    int rc = kv_examine(rest, json, &inner_engine);
+    return inner_engine ? wrap(inner_engine, out) : rc;
 }

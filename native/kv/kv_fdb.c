@@ -477,4 +477,5 @@ const kv_ops kvi_fdb_ops = {
     .raise_stamps = fdb_raise_stamps,
     .watch = fdb_watch,
     .counter = kvi_fdb_counter,
+    .describe = kvi_fdb_describe,
 };

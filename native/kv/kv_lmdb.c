@@ -5,6 +5,7 @@
  * are several, so that one can fail alone) and commits with one sync. Those who
  * come meanwhile form the next batch. Nobody is told "committed" before LMDB's
  * commit, which syncs data and then the meta page, has returned. */
+#include "../base/json.h"
 #include "lmdb_env.h"
 
 #include <time.h>
@@ -99,6 +100,8 @@ static void end_reader(lmdb_txn *t)
  * living one: then the dead one's commit shows later, as a conflict to try again after.) */
 static int begin_newest(lmdb_engine *engine, lmdb_txn *t)
 {
+    if (!engine->gate) /* nobody has it open */
+        return begin_reader(engine, t);
     for (int alive = 0;;) {
         kvi_gate_mark mark = kvi_gate_look(engine->gate);
         int rc = mark == KVI_GATE_INHERITED ? MV_OK : begin_reader(engine, t);
@@ -307,6 +310,8 @@ static int lmdb_transact(kv_engine *base, kv_txn *reader, kv_fn fn, void *ctx, k
     lmdb_engine *engine = (lmdb_engine *)base;
     kv_read_end(reader);
     int rc = forked(engine);
+    if (!rc && !engine->gate)
+        rc = mv_fail(MV_MISUSE, "store %s was opened to be looked at", engine->directory);
     if (rc)
         return rc;
     lmdb_job job = {.fn = fn, .ctx = ctx};
@@ -565,6 +570,7 @@ static const kv_ops lmdb_ops = {
     .add_read_conflict = lmdb_add_read_conflict,
     .raise_stamps = kvi_lmdb_raise_stamps,
     .watch = lmdb_watch,
+    .describe = kvi_lmdb_describe,
 };
 
 int kv_lmdb_open(const char *rest, kv_engine **out)
@@ -576,4 +582,15 @@ int kv_lmdb_open(const char *rest, kv_engine **out)
     engine->base.ops = &lmdb_ops;
     *out = &engine->base;
     return MV_OK;
+}
+
+int kv_lmdb_examine(const char *rest, mvi_buf *json, kv_engine **out)
+{
+    lmdb_engine *engine = NULL;
+    int rc = kvi_lmdb_env_look(rest, &engine);
+    if (rc)
+        return mvi_json_add_failure(json, rc == MV_URL ? "address" : rc == MV_PERM ? "permissions" : "database");
+    engine->base.ops = &lmdb_ops;
+    *out = &engine->base;
+    return kvi_lmdb_describe(*out, json);
 }

@@ -108,6 +108,7 @@ typedef struct options {
     char directory[PATH_MAX];
     size_t map_bytes;
     unsigned wait_ms;
+    int read_only;
 } options;
 
 static int parse_option(const char *option, size_t n, options *out)
@@ -139,6 +140,7 @@ static int parse(const char *rest, options *out)
     out->directory[n] = 0;
     out->map_bytes = INITIAL_MAP;
     out->wait_ms = DEFAULT_WAIT_MS;
+    out->read_only = 0;
     while (query && *query) {
         size_t size = strcspn(++query, "&");
         if (parse_option(query, size, out) != 0)
@@ -196,15 +198,16 @@ static int reserve_lock_file(const char *directory)
     return rc == ENOSPC ? mv_fail(MV_FULL, "opening: no space left on the device of store %s", directory) : MV_OK;
 }
 
-static int open_env(lmdb_engine *engine, size_t map_bytes)
+static int open_env(lmdb_engine *engine, size_t map_bytes, int read_only)
 {
+    unsigned flags = MDB_NOTLS | (read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
     int rc = mdb_env_create(&engine->env);
     if (rc)
         return kvi_lmdb_error(engine, rc, "opening");
     for (;;) {
         mdb_env_set_maxreaders(engine->env, READERS);
         mdb_env_set_mapsize(engine->env, map_bytes);
-        rc = mdb_env_open(engine->env, engine->directory, MDB_NOTLS, 0600);
+        rc = mdb_env_open(engine->env, engine->directory, flags, 0600);
         if (rc != ENOMEM || map_bytes / 2 < SMALLEST_MAP)
             break;
         map_bytes /= 2; /* a limit on address space: start smaller */
@@ -219,10 +222,9 @@ static int open_env(lmdb_engine *engine, size_t map_bytes)
     if (rc)
         return rc;
     MDB_envinfo info;
-    int dead;
-    mdb_reader_check(engine->env, &dead);
+    mdb_reader_check(engine->env, &engine->dead_readers);
     rc = mdb_env_info(engine->env, &info);
-    int fresh = !rc && info.me_last_txnid == 0;
+    int fresh = !rc && info.me_last_txnid == 0 && !read_only;
     if (!rc)
         rc = open_dbi(engine);
     if (rc)
@@ -274,10 +276,10 @@ static int create(const char *directory, const struct stat *st, const options *w
         .value_overhead = 16,
         .lock_directory = kept,
     };
-    int rc = reserve_lock_file(directory);
+    int rc = wanted->read_only ? MV_OK : reserve_lock_file(directory);
     if (!rc)
-        rc = open_env(engine, wanted->map_bytes);
-    if (!rc)
+        rc = open_env(engine, wanted->map_bytes, wanted->read_only);
+    if (!rc && !wanted->read_only)
         rc = kvi_gate_open(directory, &engine->gate);
     if (rc)
         destroy(engine);
@@ -320,6 +322,37 @@ int kvi_lmdb_env_open(const char *rest, lmdb_engine **out)
     pthread_mutex_unlock(&open_lock);
     *out = rc ? NULL : found;
     return rc;
+}
+
+static int is_file(const char *directory, const char *name)
+{
+    char path[PATH_MAX + 16];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+int kvi_lmdb_env_look(const char *rest, lmdb_engine **out)
+{
+    options wanted;
+    char absolute[PATH_MAX];
+    struct stat st;
+    int rc = parse(rest, &wanted);
+    if (rc)
+        return rc;
+    if (!realpath(wanted.directory, absolute) || stat(absolute, &st) != 0)
+        return mv_fail(errno == ENOENT ? MV_NOTFOUND : MV_PERM, "cannot open store directory %s: %s", wanted.directory,
+                       strerror(errno));
+    if (!is_file(absolute, "data.mdb"))
+        return mv_fail(MV_NOTFOUND, "there is no store in %s: it holds no data.mdb", absolute);
+    if (!is_file(absolute, "lock.mdb")) { /* so nobody has it open, and no lock is needed */
+        wanted.read_only = 1;
+        return create(absolute, &st, &wanted, out);
+    }
+    if (!is_file(absolute, "gate") && st.st_uid != geteuid()) /* it would be made, and be ours */
+        return mv_fail(MV_PERM, "store directory %s belongs to user %ld, who has to open it first", absolute,
+                       (long)st.st_uid);
+    return kvi_lmdb_env_open(rest, out);
 }
 
 void kvi_lmdb_env_close(lmdb_engine *engine)

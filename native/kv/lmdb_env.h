@@ -22,7 +22,7 @@ typedef struct lmdb_engine {
     ino_t inode; /* of the directory: its identity */
     char *directory;
 
-    kvi_gate *gate;   /* taken before every write transaction */
+    kvi_gate *gate;   /* taken before every write transaction; NULL: only to be read from */
     unsigned wait_ms; /* how long to wait for it */
     MDB_env *env;
     MDB_dbi dbi;
@@ -36,10 +36,14 @@ typedef struct lmdb_engine {
     lmdb_job *queue, **queue_end;
     int leading; /* a thread is running a batch */
     int has_block; /* this opening has committed a block of versions; the leader's */
+    int dead_readers; /* slots of dead processes, freed when the environment was opened */
 } lmdb_engine;
 
 /* Opens or shares the environment in the directory that `rest` names. */
 int kvi_lmdb_env_open(const char *rest, lmdb_engine **engine);
+/* The same to look at, making no file: MV_NOTFOUND if there is no store. Where nobody has
+ * made lock files (a copy, say) it is opened only to be read from. */
+int kvi_lmdb_env_look(const char *rest, lmdb_engine **engine);
 /* Drops one reference; the last one closes and frees. */
 void kvi_lmdb_env_close(lmdb_engine *engine);
 
@@ -59,6 +63,9 @@ int kvi_lmdb_settle(lmdb_engine *engine, unsigned wait_ms);
 /* The stamp version of the write transaction `top`; records a new block of
  * versions in it when the old one is used up, or of an earlier opening. */
 int kvi_lmdb_version(lmdb_engine *engine, MDB_txn *top, uint64_t *version);
+
+/* lmdb_describe.c: the operation behind kv_describe. */
+int kvi_lmdb_describe(kv_engine *engine, mvi_buf *json);
 
 /* kv_raise_stamps: a greater base. */
 int kvi_lmdb_raise_stamps(kv_engine *engine, const kv_stamp *above);

@@ -111,6 +111,7 @@ void mvi_ahead_free(mvi_ahead *ahead);
  * host has it; MV_CONFLICT: it was lost. */
 int mvi_lease_take(mv_db *db);
 int mvi_lease_renew(mv_db *db);
+int mvi_lease_until(kv_txn *txn, uint32_t ns, uint64_t *ms); /* unix time; 0: nobody has it */
 void mvi_lease_give(mv_db *db);
 /* Inside a commit: checks that it is the handle's, and gives it back with the commit. */
 int mvi_lease_commit(kv_txn *txn, mv_db *db);

@@ -117,3 +117,11 @@ int mvi_lease_commit(kv_txn *txn, mv_db *db)
         return lost(db);
     return kv_clear(txn, mvi_key_slice(&key));
 }
+
+int mvi_lease_until(kv_txn *txn, uint32_t ns, uint64_t *ms)
+{
+    lease l = {.until_ms = 0};
+    int rc = get_lease(txn, ns, &l);
+    *ms = rc ? 0 : l.until_ms;
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}

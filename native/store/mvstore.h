@@ -72,6 +72,14 @@ MV_API int mv_store_set(mv_store *store, int setting, uint64_t value);
  * (static) and number; kv/fdb_engine.h says what they mean. MV_NOTFOUND past the last. */
 MV_API int mv_store_counter(mv_store *store, size_t index, const char **name, uint64_t *value);
 
+/* What can be told about a store, for diagnosis: a JSON object in *json, released with
+ * mv_free. Members: "engine" and one of its name (kv/kv.h: kv_examine); "failed" if the
+ * store cannot be read, with the step that failed; "store" with its format and databases.
+ * mv_describe_url makes nothing that is not there and needs no store that can be opened.
+ * MV_NOMEM. */
+MV_API int mv_store_describe(mv_store *store, char **json);
+MV_API int mv_describe_url(const char *url, char **json);
+
 /* ---- names ------------------------------------------------------------- */
 
 /* Names are 1 to 255 bytes of UTF-8 without control characters, and do not end in

@@ -9,6 +9,8 @@ import pytest
 
 from mvsqlite_py import _demo
 
+pytestmark = pytest.mark.lmdb_only("shown with the default engine")
+
 
 def test_the_demo_tells_its_story_and_proves_it(tmp_path: Path) -> None:
     done = subprocess.run(

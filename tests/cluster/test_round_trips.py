@@ -1,10 +1,8 @@
 """What a cluster is asked, counted: one read version and one batch to begin, one commit."""
 
-import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import apsw
 import pytest
@@ -12,11 +10,6 @@ import pytest
 import mvsqlite_py
 
 PAGES = 1500
-
-
-@pytest.fixture
-def url(fdb_cluster: Path) -> str:
-    return f"fdb:{fdb_cluster}?prefix={secrets.token_hex(8)}/"
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 SOURCES = Path(__file__).parents[1] / "native"
 MEMORY = "address,undefined"
 THREADS = "thread"
-ENGINES = ("lmdb:", "fault:lmdb:")  # with a directory of their own
+KEPT = ("PATH", "MVSQLITE_FDB_CLIENT", "XDG_RUNTIME_DIR")
+"""Of the environment."""
 
 # Memory is enough for tests that do not pull the plug, and spares hundreds of syncs.
 SCRATCH = Path("/dev/shm")
@@ -25,13 +26,22 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Scratch directories where they are cheap; sanitizers that stop at what they find."""
+def engine(request: pytest.FixtureRequest, store_url: str) -> str:
+    """What the programs take for the engine: "lmdb:" makes directories of its own."""
+    return "lmdb:" if request.config.getoption("--store") == "lmdb" else store_url
+
+
+@pytest.fixture
+def environment(engine: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Scratch directories where they are cheap; sanitizers that stop at what they find.
+
+    The cluster's client library keeps what it holds until the process ends.
+    """
     roomy = os.access(SCRATCH, os.W_OK) and shutil.disk_usage(SCRATCH).free > SCRATCH_BYTES
     with tempfile.TemporaryDirectory(dir=SCRATCH if roomy else tmp_path) as scratch:
-        yield {
-            "PATH": os.environ["PATH"],
+        yield {name: os.environ[name] for name in KEPT if name in os.environ} | {
             "TMPDIR": scratch,
+            "ASAN_OPTIONS": f"detect_leaks={int(engine == 'lmdb:')}",
             "UBSAN_OPTIONS": "print_stacktrace=1",
             "TSAN_OPTIONS": "halt_on_error=1",
         }
@@ -59,22 +69,29 @@ def run_tests(
     assert "tests passed" in done.stdout
 
 
-def test_every_engine_keeps_the_seams_promises(objects: Path, environment: dict[str, str]) -> None:
-    run_tests(objects, environment, "gcc", MEMORY, "test_kv", *ENGINES)
+def test_the_engine_keeps_the_seams_promises(objects: Path, environment: dict[str, str], engine: str) -> None:
+    run_tests(objects, environment, "gcc", MEMORY, "test_kv", engine, f"fault:{engine}")
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_the_store_keeps_its_promises(objects: Path, environment: dict[str, str], compiler: str) -> None:
-    run_tests(objects, environment, compiler, MEMORY, "test_store")
+def test_the_store_keeps_its_promises(
+    objects: Path, environment: dict[str, str], engine: str, compiler: str
+) -> None:
+    run_tests(objects, environment, compiler, MEMORY, "test_store", *at(engine))
 
 
-def test_the_nth_call_fails_for_every_n(objects: Path, environment: dict[str, str]) -> None:
-    run_tests(objects, environment, "gcc", MEMORY, "test_faults")
+def test_the_nth_call_fails_for_every_n(objects: Path, environment: dict[str, str], engine: str) -> None:
+    run_tests(objects, environment, "gcc", MEMORY, "test_faults", *at(engine))
 
 
-def test_threads_of_the_engines_do_not_race(objects: Path, environment: dict[str, str]) -> None:
-    run_tests(objects, environment, "gcc", THREADS, "test_kv", *ENGINES)
+def test_threads_of_the_engine_do_not_race(objects: Path, environment: dict[str, str], engine: str) -> None:
+    run_tests(objects, environment, "gcc", THREADS, "test_kv", engine, f"fault:{engine}")
 
 
-def test_threads_of_the_store_do_not_race(objects: Path, environment: dict[str, str]) -> None:
-    run_tests(objects, environment, "gcc", THREADS, "test_store", "threads", "walk")
+def test_threads_of_the_store_do_not_race(objects: Path, environment: dict[str, str], engine: str) -> None:
+    run_tests(objects, environment, "gcc", THREADS, "test_store", "threads", "walk", *at(engine))
+
+
+def at(engine: str) -> list[str]:
+    """The argument that names the engine: without one it is the embedded one."""
+    return [] if engine == "lmdb:" else [engine]

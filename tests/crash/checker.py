@@ -33,7 +33,11 @@ class Checker:
         logs = {name: list(self.store.database(name).versions())[::-1] for name in NAMES}
         for name, log in logs.items():
             self.check_contents(name, log)
-            self.problems += [f"{name}: {p}" for p in self.store.database(name).verify().problems]
+            database = self.store.database(name)
+            self.problems += [f"{name}: {p}" for p in database.verify().problems]
+            staged = database.stat().staged_bytes
+            if staged:
+                self.problems.append(f"{name}: {staged} bytes staged by the dead are left")
         self.check_messages(logs)
 
     def write_at_once(self, turn: int) -> None:

@@ -17,6 +17,7 @@ import mvsqlite_py
 TORTURE = Path(__file__).with_name("torture.py")
 DIE_AFTER = Path(__file__).with_name("die_after.c")
 SHORT_SECONDS = 12
+embedded = pytest.mark.lmdb_only("the files its processes share")
 
 INSERT = """
 import ctypes
@@ -80,6 +81,7 @@ def kept_by_next_writer(connection: apsw.Connection, nth: int) -> bool:
     return (nth,) in before
 
 
+@embedded
 def test_a_commit_whose_writer_died_is_seen_at_once_or_never(
     tmp_path: Path, die_after: dict[str, str]
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_commit_whose_writer_died_is_seen_at_once_or_never(
     assert set(kept) == {False, True}, "killed before its commit was on disk, and after it"
 
 
+@embedded
 def test_a_commit_whose_writer_died_is_seen_by_one_who_opens_the_store(
     tmp_path: Path, die_after: dict[str, str]
 ) -> None:
@@ -137,6 +140,7 @@ def test_writers_killed_at_every_call_to_the_engine(
     assert tally["kills"] >= 100
 
 
+@embedded
 @pytest.mark.soak
 def test_writers_killed_after_every_system_call_of_the_engine(
     tmp_path: Path, die_after: dict[str, str], soak_seconds: int

@@ -25,6 +25,7 @@ from writer import CALL, Writer, die_at, in_child, prepare
 WRITERS = 4
 ROUNDS = 25
 """Kills of one store before another one is taken: the longer its history, the longer a check."""
+WORK_SECONDS = 3
 ANY, UNKNOWN_DONE = 0, 7
 STEPS = [
     ("small", ANY), ("small", UNKNOWN_DONE), ("two", ANY), ("two", UNKNOWN_DONE), ("revert", ANY),
@@ -96,6 +97,13 @@ class Campaign:
         writer = lambda: Writer(self.url, self.acknowledged / mark, mark).forever()  # noqa: E731
         return in_child(writer, self.errors / mark)
 
+    def wait_for_work(self, children: int) -> None:
+        """Until each has committed something, or for as long as that takes on a slow machine at most."""
+        files = [self.acknowledged / f"{self.turn}-{number}" for number in range(children)]
+        until = time.monotonic() + WORK_SECONDS
+        while time.monotonic() < until and not all(f.exists() and f.stat().st_size for f in files):
+            pause(0.005)
+
     def kill(self, child: int) -> None:
         os.kill(child, signal.SIGKILL)
         self.tally["kills"] += 1
@@ -104,6 +112,8 @@ class Campaign:
         """All at once, or one after the other while the rest goes on."""
         self.turn += 1
         children = [self.start(i) for i in range(chance.randrange(1, WRITERS + 1))]
+        if chance.random() < 0.8:
+            self.wait_for_work(len(children))
         pause(chance.uniform(0.01, 0.12))
         together = chance.random() < 0.5
         for child in children:

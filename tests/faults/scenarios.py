@@ -322,7 +322,7 @@ class OwnStore(Scenario):
     """For operations that read the list of all databases: others would make the work longer."""
 
     def prepare(self) -> None:
-        self.store = mvsqlite_py.open_store(f"fault:lmdb:{self.scratch / self.names[0]}-store")
+        self.store = mvsqlite_py.open_store(f"{self.store.url}-{self.names[0]}")
         self.store.configure(stage_bytes=STAGE_BYTES)
         super().prepare()
 

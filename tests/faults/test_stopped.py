@@ -24,6 +24,7 @@ connection.execute("INSERT INTO t VALUES (1)")
 """
 
 
+@pytest.mark.lmdb_only("processes share its write lock")
 def test_a_stopped_writer_is_waited_for_a_bounded_time(tmp_path: Path) -> None:
     url = f"lmdb:{tmp_path / 'store'}?wait_ms=200"
     held, other = mvsqlite_py.connect("held.db", url), mvsqlite_py.connect("other.db", url)

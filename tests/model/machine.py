@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,14 @@ class Session:
 class StoreMachine(RuleBasedStateMachine):
     """Connections, transactions, time travel, names; compared after every step."""
 
+    url_in: Callable[[Path], str]
+    """Makes the address of a new store, which may be in the directory; given by the test."""
+
     @initialize(stage=st.sampled_from([65536, 1 << 26]), full=st.sampled_from([1, 2, 32]))
     def start(self, stage: int, full: int) -> None:
         base = "/dev/shm" if Path("/dev/shm").is_dir() else None
         self.directory = tempfile.mkdtemp(prefix="mvsqlite-model-", dir=base)
-        self.url = f"lmdb:{self.directory}/store"
+        self.url = type(self).url_in(Path(self.directory))
         self.stage, self.full = stage, full
         self.store = mvsqlite_py.open_store(self.url)
         self.store.configure(stage_bytes=stage, full_every=full)

@@ -2,7 +2,10 @@
 
 import random
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis.stateful import run_state_machine_as_test
@@ -12,7 +15,13 @@ from machine import StoreMachine
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-def test_the_store_behaves_like_the_model(soak_seconds: int) -> None:
+@pytest.fixture
+def machine(url_in: Callable[[Path], str]) -> type[StoreMachine]:
+    """The machine, with stores of the engine under test."""
+    return type("StoreMachine", (StoreMachine,), {"url_in": staticmethod(url_in)})
+
+
+def test_the_store_behaves_like_the_model(machine: type[StoreMachine], soak_seconds: int) -> None:
     if not soak_seconds:
         short = settings(
             max_examples=60,
@@ -21,12 +30,12 @@ def test_the_store_behaves_like_the_model(soak_seconds: int) -> None:
             derandomize=True,
             suppress_health_check=QUIET,
         )
-        run_state_machine_as_test(StoreMachine, settings=short)
+        run_state_machine_as_test(machine, settings=short)
         return
     until = time.monotonic() + soak_seconds
     long = settings(
         max_examples=100, stateful_step_count=80, deadline=None, database=None, suppress_health_check=QUIET
     )
     while time.monotonic() < until:
-        hypothesis_seed(random.getrandbits(64))(StoreMachine)
-        run_state_machine_as_test(StoreMachine, settings=long)
+        hypothesis_seed(random.getrandbits(64))(machine)
+        run_state_machine_as_test(machine, settings=long)

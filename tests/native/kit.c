@@ -6,7 +6,8 @@
 
 check_state check_now;
 static char scratch[KIT_PATH / 2];
-static unsigned directories;
+static unsigned directories, stores;
+static const char *engine; /* NULL: the embedded one */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -44,6 +45,22 @@ void kit_url(const char *scheme, char url[KIT_PATH])
     if (n && scheme[n - 1] == ':')
         kit_directory(path);
     CHECK((size_t)snprintf(url, KIT_PATH, "%s%s", scheme, path) < KIT_PATH);
+}
+
+void kit_engine(const char *url)
+{
+    engine = url;
+}
+
+void kit_store(const char *wrap, char url[KIT_PATH])
+{
+    if (engine) {
+        CHECK(snprintf(url, KIT_PATH, "%s%s%u/", wrap, engine, stores++) < KIT_PATH);
+        return;
+    }
+    char path[KIT_PATH];
+    kit_directory(path);
+    CHECK(snprintf(url, KIT_PATH, "%slmdb:%s", wrap, path) < KIT_PATH);
 }
 
 uint32_t chance_next(chance *c)

@@ -17,6 +17,13 @@ void kit_directory(char path[KIT_PATH]);
 /* "lmdb:" and "fault:lmdb:" with a new directory; other addresses as they are. */
 void kit_url(const char *scheme, char url[KIT_PATH]);
 
+/* The engine that tests of the store use from now on: an address that ends with the value of
+ * its prefix ("fdb:/x/fdb.cluster?prefix=test/"). Not copied. */
+void kit_engine(const char *url);
+/* The address of a store that was not there before: a prefix of its own of that engine, else a
+ * new directory of the embedded one. `wrap` goes in front of it: "" or "fault:". */
+void kit_store(const char *wrap, char url[KIT_PATH]);
+
 /* xorshift64*: the same sequence for the same seed on every machine. */
 typedef struct chance {
     uint64_t state;

@@ -114,7 +114,7 @@ static mv_store *open_new(void)
 {
     char url[KIT_PATH];
     mv_store *store;
-    kit_url("lmdb:", url);
+    kit_store("", url);
     OK(mv_store_open(url, &store));
     return store;
 }

@@ -16,7 +16,7 @@ static void bench_begin(bench *b)
 {
     char url[KIT_PATH];
     int stale;
-    kit_url("fault:lmdb:", url);
+    kit_store("fault:", url);
     OK(mv_store_open(url, &b->store));
     OK(mv_store_set(b->store, MV_STAGE_BYTES, 1));
     model_begin(&b->m, 91, PAGE, PAGES);
@@ -255,7 +255,7 @@ static void a_set_of_pages_in_chunks_is_whole(void)
     mv_stamp stamp;
     uint8_t page[512];
     int stale;
-    kit_url("lmdb:", url);
+    kit_store("", url);
     OK(mv_store_open(url, &store));
     OK(mv_db_open(store, "a", MV_CREATE, &db));
     OK(mv_db_lock(db));

@@ -3,11 +3,11 @@
 #include "model.h"
 #include "test_store.h"
 
-static mv_store *open_new(const char *scheme)
+static mv_store *open_new(const char *wrap)
 {
     char url[KIT_PATH];
     mv_store *store;
-    kit_url(scheme, url);
+    kit_store(wrap, url);
     OK(mv_store_open(url, &store));
     return store;
 }
@@ -39,7 +39,7 @@ static uint32_t id_of(mv_store *store, const char *name)
 
 static void names_come_and_go(void)
 {
-    mv_store *store = open_new("lmdb:");
+    mv_store *store = open_new("");
     mv_db *db = (mv_db *)(uintptr_t)1;
     expect_names(store, "");
     IS(MV_NOTFOUND, mv_db_open(store, "a", 0, &db));
@@ -70,7 +70,7 @@ static void names_come_and_go(void)
 
 static void the_newest_deletion_comes_back_first(void)
 {
-    mv_store *store = open_new("lmdb:");
+    mv_store *store = open_new("");
     uint32_t ids[2];
     for (int i = 0; i < 2; i++) {
         OK(mv_create(store, "a"));
@@ -88,7 +88,7 @@ static void the_newest_deletion_comes_back_first(void)
 
 static void some_names_are_refused(void)
 {
-    mv_store *store = open_new("lmdb:");
+    mv_store *store = open_new("");
     char longest[MV_NAME_MAX + 2];
     memset(longest, 'x', sizeof longest);
     longest[MV_NAME_MAX + 1] = 0;
@@ -110,7 +110,7 @@ static void some_names_are_refused(void)
 
 static void a_deleted_database_is_gone_for_those_who_have_it_open(void)
 {
-    mv_store *store = open_new("lmdb:");
+    mv_store *store = open_new("");
     mv_db *db;
     model m;
     int stale;
@@ -138,7 +138,7 @@ static void a_deleted_database_is_gone_for_those_who_have_it_open(void)
 /* The engine asks "did it happen?": yes, once. */
 static void a_name_is_changed_once_when_the_engine_forgets(void)
 {
-    mv_store *store = open_new("fault:lmdb:");
+    mv_store *store = open_new("fault:");
     for (int kind = MV_FAULT_UNKNOWN_DONE; kind <= MV_FAULT_UNKNOWN_LOST; kind++) {
 #define FORGETFUL(call)                    \
     mv_fault_arm(kind, 1, 0, MV_UNKNOWN); \
@@ -156,7 +156,7 @@ static void a_name_is_changed_once_when_the_engine_forgets(void)
         IS(MV_EXISTS, mv_create(store, "c"));
         IS(MV_NOTFOUND, mv_delete(store, "b"));
         mv_store_close(store);
-        store = open_new("fault:lmdb:");
+        store = open_new("fault:");
     }
     mv_store_close(store);
 }
@@ -173,7 +173,7 @@ static void a_newer_format_is_refused(void)
 {
     char url[KIT_PATH];
     mv_store *store;
-    kit_url("lmdb:", url);
+    kit_store("", url);
     uint32_t formats[] = {MV_STORED_FORMAT + 1, MV_STORED_FORMAT};
     OK(mv_store_open(url, &store));
     for (int i = 0; i < 2; i++) {
@@ -310,7 +310,7 @@ static void noise_is_no_moment(void)
 
 static void a_moment_finds_its_version(void)
 {
-    mv_store *store = open_new("lmdb:");
+    mv_store *store = open_new("");
     mv_db *db;
     mv_stamp stamp;
     mv_snapshot snapshot;

@@ -109,7 +109,7 @@ static void transfers_keep_the_total(const char *size)
     pthread_t threads[WRITERS + READERS];
     mv_db *db;
     uint8_t page[PAGE] = {0};
-    kit_url("lmdb:", url);
+    kit_store("", url);
     OK(mv_store_open(url, &b.store));
     OK(mv_store_set(b.store, MV_CACHE_BYTES, strtoull(size, NULL, 10)));
     OK(mv_db_open(b.store, "bank", MV_CREATE, &db));
@@ -146,7 +146,7 @@ static void stores_open_and_close_at_once(void)
 {
     char url[KIT_PATH];
     pthread_t threads[WRITERS];
-    kit_url("lmdb:", url);
+    kit_store("", url);
     for (int i = 0; i < WRITERS; i++)
         CHECK(pthread_create(&threads[i], NULL, open_and_close, url) == 0);
     for (int i = 0; i < WRITERS; i++)

@@ -6,7 +6,7 @@ static mv_store *open_new(void)
 {
     char url[KIT_PATH];
     mv_store *store;
-    kit_url("lmdb:", url);
+    kit_store("", url);
     OK(mv_store_open(url, &store));
     return store;
 }
@@ -79,7 +79,7 @@ static void an_opened_store_has_all_versions(void)
     mv_store *store;
     mv_db *db;
     model m;
-    kit_url("lmdb:", url);
+    kit_store("", url);
     model_begin(&m, 41, 1024, 20);
     for (int opening = 0; opening < 3; opening++) {
         OK(mv_store_open(url, &store));

@@ -35,7 +35,7 @@ static void bench_begin(bench *b)
 {
     memset(b, 0, sizeof *b);
     mv_fault_reset();
-    kit_url("fault:lmdb:", b->url);
+    kit_store("fault:", b->url);
     open_bench(b);
     model_begin(&b->m, 111, PAGE, PAGES);
     OK(mv_db_lock(b->db));
@@ -380,7 +380,7 @@ static void faults_are_counted_and_planned(void)
     kv_txn *txn;
     mv_slice value;
     mv_fault_reset();
-    kit_url("fault:lmdb:", url);
+    kit_store("fault:", url);
     mv_fault_arm(MV_FAULT_OPEN, 1, 0, MV_UNREACHABLE);
     IS(MV_UNREACHABLE, kv_open(url, &kv));
     OK(kv_open(url, &kv));
@@ -402,9 +402,12 @@ static void faults_are_counted_and_planned(void)
     kv_close(kv);
 }
 
-int main(void)
+/* An argument is the engine's address (kit_engine); none: the embedded one. */
+int main(int argc, char **argv)
 {
     kit_begin(NULL);
+    if (argc > 1)
+        kit_engine(argv[1]);
     RUN(faults_are_counted_and_planned);
     const char *only = getenv("ONLY");
     for (size_t i = 0; i < sizeof works / sizeof *works; i++)

@@ -1,5 +1,5 @@
-/* What mvstore.h promises, by subject; the embedded engine below. Arguments choose
- * subjects ("threads"); none: all. */
+/* What mvstore.h promises, by subject. Arguments choose subjects ("threads"; none: all), and
+ * one with a colon is the engine's address (kit_engine; none: the embedded one). */
 #include "test_store.h"
 
 #include "kit.h"
@@ -15,9 +15,15 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+    int chosen = 0;
     kit_begin(getenv("ONLY"));
+    for (int a = 1; a < argc; a++)
+        if (strchr(argv[a], ':'))
+            kit_engine(argv[a]);
+        else
+            chosen++;
     for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
-        int wanted = argc < 2;
+        int wanted = chosen == 0;
         for (int a = 1; a < argc; a++)
             wanted |= strcmp(argv[a], subjects[i].name) == 0;
         if (wanted)

@@ -201,6 +201,10 @@ def import_as_nobody(anyones: Path, file: Path) -> str:
     return in_child(work, NOBODY)
 
 
+others = pytest.mark.lmdb_only("in another user's directory")
+
+
+@others
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
 def test_a_file_in_a_directory_that_cannot_be_written(plain: Path, anyones: Path, mode: str) -> None:
     """Also in WAL mode, where SQLite would like to make files beside it."""
@@ -213,6 +217,7 @@ def test_a_file_in_a_directory_that_cannot_be_written(plain: Path, anyones: Path
     assert import_as_nobody(anyones, copy) == str(ROWS)
 
 
+@others
 def test_a_file_that_may_not_be_read(plain: Path, anyones: Path) -> None:
     secret = anyones / "secret.db"
     secret.write_bytes(plain.read_bytes())
@@ -377,6 +382,7 @@ def test_an_export_given_up_leaves_nothing(
     assert (tmp_path / "out/out.db").read_text() == "precious"
 
 
+@others
 def test_an_export_to_a_directory_that_cannot_be_written(plain: Path, anyones: Path) -> None:
     (anyones / "plain.db").write_bytes(plain.read_bytes())
 

@@ -1,6 +1,7 @@
 """Bad input to stores, names, versions and moments: a specific error, and nothing is lost."""
 
 import datetime
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -38,7 +39,8 @@ def check_nothing_lost(store: mvsqlite_py.Store) -> None:
 
 @pytest.mark.parametrize("connect", CONNECTS)
 def test_a_missing_database(filled: mvsqlite_py.Store, connect: Any) -> None:
-    with pytest.raises(mvsqlite_py.DatabaseNotFoundError, match=r'"gone\.db" in store lmdb:'):
+    named = rf'"gone\.db" in store {re.escape(filled.url)}'
+    with pytest.raises(mvsqlite_py.DatabaseNotFoundError, match=named):
         connect("gone.db", filled, create=False)
     with pytest.raises(mvsqlite_py.DatabaseNotFoundError, match=r'"gone\.db"'):
         connect("gone.db", filled, at="now")

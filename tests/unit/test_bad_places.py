@@ -18,6 +18,8 @@ import mvsqlite_py
 
 NOBODY = 65534
 
+embedded = pytest.mark.lmdb_only("about its directory")
+
 
 @pytest.fixture
 def filled(store_url: str) -> str:
@@ -101,6 +103,7 @@ def test_an_address_that_cannot_be(url: str, match: str) -> None:
         mvsqlite_py.connect("notes.db", url)
 
 
+@embedded
 def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("something")
     with pytest.raises(mvsqlite_py.StoreError, match="file is not a directory"):
@@ -111,6 +114,7 @@ def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
 # ---- damaged --------------------------------------------------------------------------------
 
 
+@embedded
 @pytest.mark.parametrize(
     "content",
     [b"garbage" * 4096, b"x", b"SQLite format 3\0" + bytes(8176), os.urandom(65536), bytes(16384)],
@@ -124,6 +128,7 @@ def test_a_directory_with_something_else(tmp_path: Path, content: bytes) -> None
     assert (tmp_path / "data.mdb").read_bytes() == content
 
 
+@embedded
 @pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
 def test_a_truncated_store(filled: str, keep: float) -> None:
     data = directory_of(filled) / "data.mdb"
@@ -136,6 +141,7 @@ def test_a_truncated_store(filled: str, keep: float) -> None:
     check_nothing_lost(filled)
 
 
+@embedded
 @pytest.mark.parametrize("text", [b"SQLite format 3", b"CREATE TABLE t(a)"])
 @pytest.mark.parametrize("byte", [0, 7, 14])
 def test_damage_to_a_stored_page_is_noticed(filled: str, text: bytes, byte: int) -> None:
@@ -161,6 +167,7 @@ def test_damage_to_a_stored_page_is_noticed(filled: str, text: bytes, byte: int)
     check_nothing_lost(filled)
 
 
+@embedded
 def test_a_damaged_page_is_named(filled: str) -> None:
     """The checksum of an image: reading it fails, verify says which page."""
     data = directory_of(filled) / "data.mdb"
@@ -177,6 +184,7 @@ def test_a_damaged_page_is_named(filled: str) -> None:
             mvsqlite_py.connect("notes.db", store).execute("SELECT * FROM t").fetchall()
 
 
+@embedded
 def test_a_store_of_a_newer_release(filled: str) -> None:
     """The format is under the key mv/f, a number of four bytes."""
     data = directory_of(filled) / "data.mdb"
@@ -191,6 +199,7 @@ def test_a_store_of_a_newer_release(filled: str) -> None:
     check_nothing_lost(filled)
 
 
+@embedded
 def test_a_store_that_was_moved(filled: str, tmp_path: Path) -> None:
     shutil.copytree(directory_of(filled), tmp_path / "copy")
     shutil.rmtree(directory_of(filled))
@@ -203,6 +212,7 @@ def test_a_store_that_was_moved(filled: str, tmp_path: Path) -> None:
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
 
+@embedded
 @needs_root
 def test_a_directory_that_cannot_be_written(open_to_all: Path) -> None:
     said = in_child(lambda: mvsqlite_py.open_store(f"lmdb:{open_to_all / 'store'}"), NOBODY)
@@ -211,6 +221,7 @@ def test_a_directory_that_cannot_be_written(open_to_all: Path) -> None:
     assert not (open_to_all / "store").exists()
 
 
+@embedded
 @needs_root
 def test_a_store_of_another_user(open_to_all: Path) -> None:
     url = f"lmdb:{open_to_all / 'store'}"
@@ -247,6 +258,7 @@ def fill_up(url: str) -> str:
     return "never full"
 
 
+@embedded
 def test_a_limit_on_the_size_of_files(store_url: str) -> None:
     def work() -> str:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
@@ -260,6 +272,7 @@ def test_a_limit_on_the_size_of_files(store_url: str) -> None:
         assert db.execute("SELECT count(*) FROM t").fetchall() == [(before + 1,)]
 
 
+@embedded
 @needs_root
 def test_a_full_disk(open_to_all: Path) -> None:
     mounted = subprocess.run(

@@ -11,6 +11,7 @@ from benchmarks import common, run_all
 NAMES = [module.__name__.rpartition(".")[2] for module in run_all.BENCHMARKS]
 
 
+@pytest.mark.lmdb_only("measures the default engine")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_answers_every_question(name: str, tmp_path: Path) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
@@ -24,9 +25,10 @@ def test_a_benchmark_answers_every_question(name: str, tmp_path: Path) -> None:
 
 
 def test_every_benchmark_is_run_by_run_all() -> None:
-    helpers = {"__init__", "common", "rows", "run_all"}
+    helpers = {"__init__", "common", "rows", "run_all", "cluster_kit", "delay"}
     files = {path.stem for path in Path(common.__file__).parent.glob("*.py")}
-    assert files - helpers == set(NAMES)
+    assert files - helpers == {*NAMES, "cluster"}
+    assert run_all.cluster is importlib.import_module("benchmarks.cluster")
 
 
 def test_every_aim_is_about_a_question_that_is_asked() -> None:

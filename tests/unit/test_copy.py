@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import mvsqlite_py
 from mvsqlite_py import Copied, DatabaseExistsError, DatabaseNotFoundError, MisuseError, NameNotUsableError
 from mvsqlite_py._binding import check, encode, lib
-from mvsqlite_py._cli import _copy
+from mvsqlite_py._cli import copy as copy_cli
 from mvsqlite_py._cli._common import Session
 from mvsqlite_py._cli.mvsqlite import mvsqlite
 
@@ -364,7 +364,7 @@ def test_new_names_are_told(store: mvsqlite_py.Store, capsys: pytest.CaptureFixt
     figures = {"versions": 5, "pages": 2, "history_pages": 7, "bytes": 900, "renamed": 5, "newer": 2}
     names = {"version": "00000000000012340000", "new_version": "00000000000000050000"}
     one = Copied("a.db", "b.db", False, **names, **figures, resumed=True, already=False)  # type: ignore[arg-type]
-    _copy._tell(Session("mvsqlite", store, False, None), one)
+    copy_cli._tell(Session("mvsqlite", store, False, None), one)
     said = capsys.readouterr().out
     assert 'Copied "a.db" as "b.db": 5 versions, 9 page images, 900 bytes, verified; went on' in said
     assert "its 5 versions have new names here" in said

@@ -1,13 +1,11 @@
 """Databases moved into a cluster and out again."""
 
-import secrets
-import subprocess
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
-import cluster
 import mvsqlite_py
+from cluster import Cluster
 
 AHEAD = 10**15
 """A version that a cluster reaches after thirty years."""
@@ -28,13 +26,13 @@ def commit(database: mvsqlite_py.Database) -> str:
     return newest.version
 
 
-def test_into_a_cluster_and_out_again(fdb_cluster: Path, tmp_path: Path) -> None:
+def test_into_a_cluster_and_out_again(fdb_cluster: Cluster, tmp_path: Path) -> None:
     """Versions keep their names all the way, and each new one is greater."""
     urls = [
         f"lmdb:{tmp_path / 'first'}",
-        f"fdb:{fdb_cluster}?prefix={secrets.token_hex(8)}/",
+        fdb_cluster.url(),
         f"lmdb:{tmp_path / 'last'}",
-        f"fdb:{fdb_cluster}?prefix={secrets.token_hex(8)}/",
+        fdb_cluster.url(),
     ]
     with closing(mvsqlite_py.connect("a.db", urls[0])) as connection:
         connection.execute("CREATE TABLE t(a, b)")
@@ -57,15 +55,13 @@ def test_into_a_cluster_and_out_again(fdb_cluster: Path, tmp_path: Path) -> None
             assert commit(copy) > database.newest.version
 
 
-def test_a_cluster_behind_the_source_gives_new_names(fdb_cluster: Path, tmp_path: Path) -> None:
+def test_a_cluster_behind_the_source_gives_new_names(fdb_cluster: Cluster) -> None:
     """The source is a cluster whose versions were advanced beyond the destination's."""
-    with cluster.run(tmp_path) as ahead:
-        command = f"advanceversion {AHEAD}"
-        fdbcli = [cluster.find("fdbcli"), "-C", str(ahead), "--timeout", "60", "--exec", command]
-        subprocess.run(fdbcli, check=True, capture_output=True, timeout=90)
+    with Cluster() as ahead:
+        ahead.fdbcli(f"advanceversion {AHEAD}")
         with (
-            mvsqlite_py.open_store(f"fdb:{ahead}") as there,
-            mvsqlite_py.open_store(f"fdb:{fdb_cluster}?prefix={secrets.token_hex(8)}/") as here,
+            mvsqlite_py.open_store(ahead.url()) as there,
+            mvsqlite_py.open_store(fdb_cluster.url()) as here,
         ):
             with closing(mvsqlite_py.connect("a.db", there)) as connection:
                 connection.execute("CREATE TABLE t(a, b)")

@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from mvsqlite_py import _binding
-from mvsqlite_py._cli._common import Session, bytes_text, example, plural, print_json, progress
+from mvsqlite_py._cli._common import Session, example, print_json, progress
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._copy import Copied, copy_database, find_databases
 from mvsqlite_py._store import DatabaseInfo, Store, open_store
+from mvsqlite_py._words import bytes_text, plural
 
 
 def copy_command(group: click.Group) -> None:
