@@ -130,7 +130,7 @@ class Cluster:
                 self._write_cluster_file(place / "fdb.cluster")
                 self.start(i)
             self.fdbcli(f"configure new {self.replication} {self.engine}")
-            self.wait_whole()
+            self.wait_available() if servers == 1 else self.wait_whole()  # whole takes half a minute
         except BaseException:
             self.close()
             raise
