@@ -29,7 +29,7 @@ START_SECONDS = 90
 
 SERVER_OPTIONS = [
     *("--memory", "2GiB", "--storage-memory", "1GB", "--cache-memory", "256MiB"),
-    *("--logsize", "1MiB", "--maxlogs", "4MiB"),
+    *("--logsize", "1MiB", "--maxlogssize", "4MiB"),
 ]
 """Small: there are several servers beside the tests."""
 
@@ -121,7 +121,7 @@ class Cluster:
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * servers
         self.stopped: set[int] = set()
         self.prefixes: list[str] = []
-        self.file = self.directory / "fdb.cluster"
+        self.file, self.identity = self.directory / "fdb.cluster", secrets.token_hex(8)
         self._write_cluster_file(self.file)
         try:
             for i in range(servers):
@@ -136,7 +136,7 @@ class Cluster:
             raise
 
     def _write_cluster_file(self, path: Path) -> None:
-        path.write_text(f"test:{self.directory.name.rpartition('-')[2]}@{','.join(self.addresses)}\n")
+        path.write_text(f"test:{self.identity}@{','.join(self.addresses)}\n")
 
     def __enter__(self) -> Self:
         return self
