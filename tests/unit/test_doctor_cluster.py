@@ -435,6 +435,9 @@ def test_prefixes() -> None:
     assert sick(mistyped) == [("wrong", "prefix")]
     assert "a store under notes/ (3 databases), keys of something else under app" in mistyped[0].what
     assert "did you mean ?prefix=notes/" in mistyped[0].remedy
+    bare = fdb.neighbour_findings(described("", ("notes/", 3)), False)
+    assert sick(bare) == [("wrong", "prefix")]
+    assert bare[0].remedy == "is one of them meant? Correct the address"
     assert sick(fdb.neighbour_findings(described("zzz/", ("app", None)), False)) == [], "a new store"
     assert sick(fdb.neighbour_findings(described("", ("app", None)), True)) == [("warning", "prefix")]
     assert fdb.show_key(b"a\x00\xff/") == "a%00%FF/"
