@@ -315,7 +315,7 @@ def neighbour_findings(fdb: dict[str, Any], stored: bool) -> list[Finding]:
     )
     mine = f"the prefix is {show_key(prefix)}"
     if stores and not stored:
-        near = difflib.get_close_matches(show_key(prefix), stores, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(show_key(prefix), stores, n=1, cutoff=0.5) if prefix else []
         hint = f"did you mean ?prefix={near[0]}" if near else "is one of them meant"
         what = f"{mine}, and there is no store under it; {beside}"
         return [wrong("prefix", what, f"{hint}? Correct the address")]
