@@ -120,6 +120,7 @@ int mvi_stage_flush(mv_db *db, mvi_writes *w)
     if (!rc)
         mvi_pagemap_clear(&w->dirty);
     free(pages);
+    mvi_view_drop(db); /* the next one sees what was staged, and the snapshot still */
     return rc;
 }
 
