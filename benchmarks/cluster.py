@@ -74,7 +74,6 @@ BLOB_BYTES = 960
 CREATE = "CREATE TABLE {}(id INTEGER PRIMARY KEY, at REAL, text TEXT)"
 UPDATE = "UPDATE {} SET at = ? WHERE id = ?"
 SELECT = "SELECT at, text FROM {} WHERE id = ?"
-DELAYS_MS = (0, 1, 5)
 
 
 # ---- in the workers' processes -------------------------------------------------------
@@ -229,6 +228,7 @@ class Bench:
     writers: tuple[int, ...]
     updates: int
     megabytes: int
+    delays_ms: tuple[int, ...]
     sizes: tuple[int, ...] = ()
     """What one commit writes, as measured."""
 
@@ -379,7 +379,7 @@ class Bench:
     # ---- added delay
 
     def with_delay(self, delay: Delay) -> None:
-        for milliseconds in DELAYS_MS:
+        for milliseconds in self.delays_ms:
             delay.value = milliseconds
             self.one_connection(milliseconds)
             self.scan(f"{milliseconds}ms", f"{milliseconds} ms added each way")
@@ -409,7 +409,7 @@ class Bench:
         self.each(ours, floor)
 
     def trips(self) -> None:
-        least, most = DELAYS_MS[0], DELAYS_MS[-1]
+        least, most = self.delays_ms[0], self.delays_ms[-1]
         for key, label in OPERATIONS.items():
             for who in OURS, FLOOR:
                 short, long = (self.book.get(f"delay.{ms}ms.{key}.p50", who) for ms in (least, most))
@@ -457,10 +457,11 @@ def bench(settings: Settings, book: Book, processes: int) -> Iterator[Bench]:
             book,
             rounds=settings.pick(min(settings.rounds, 3), 1, 1),
             seconds=settings.pick(2.0, 1.0, 0.1),
-            connections=settings.pick((1, 8, 32), (1, 8, 32), (1, 2)),
+            connections=settings.pick((1, 8, 32), (1, 8, 32), (1,)),
             writers=settings.pick((1, 2, 4, 8, 16, 32), (1, 8, 32), (1, 2)),
             updates=settings.pick(1000, 300, 20),
             megabytes=settings.pick(100, 20, 1),
+            delays_ms=settings.pick((0, 1, 5), (0, 1, 5), (0, 1)),
         )
 
 
@@ -475,7 +476,7 @@ def one_server(settings: Settings, book: Book) -> tuple[int, ...]:
             one.reads()
             one.scan("direct", "loopback, no proxy")
         with one.cluster.running(behind_proxy=True) as delay:
-            assert delay
+            assert delay is not None
             one.with_delay(delay)
         return one.sizes
 

@@ -115,7 +115,7 @@ int mvi_follow(mv_db *db, kv_txn *txn, mvi_latest *latest, int *hit)
     if (moved && !rc)
         rc = mvi_records_each(txn, records, FOLLOW_LIMIT, follow_record, &f);
     kv_cursor_close(records);
-    if (moved && !rc && mvi_stamp_cmp(&latest->stamp, &f.cached) > 0)
+    if (!rc && mvi_stamp_cmp(&latest->stamp, &f.cached) > 0) /* a cache that has nothing begins here */
         advance_cache(&f, &latest->stamp);
     free(f.pages);
     *hit = f.hit || (f.records == FOLLOW_LIMIT && db->served.count);

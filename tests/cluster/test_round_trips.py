@@ -51,6 +51,17 @@ def test_an_idle_database_costs_one_read_version_and_one_round(
     assert (cost.spent["read_versions"], cost.spent["rounds"], cost.spent["commits"]) == (1, 1, 0)
 
 
+def test_so_does_one_that_was_there_when_the_store_was_opened(url: str) -> None:
+    """The page cache begins at the snapshot the first handle finds, not at the first commit after it."""
+    with mvsqlite_py.open_store(url) as store, closing(mvsqlite_py.connect("a.db", store)) as made:
+        made.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, x)")
+    with mvsqlite_py.open_store(url) as store, closing(mvsqlite_py.connect("a.db", store)) as again:
+        again.execute("SELECT x FROM t").fetchall()
+        with Counted(store) as cost:
+            again.execute("SELECT x FROM t").fetchall()
+        assert (cost.spent["read_versions"], cost.spent["rounds"]) == (1, 1)
+
+
 def test_a_small_commit_adds_one_round(store: mvsqlite_py.Store, connection: apsw.Connection) -> None:
     connection.execute("UPDATE t SET x = x + 1")
     with Counted(store) as cost:

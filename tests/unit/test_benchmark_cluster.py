@@ -1,7 +1,6 @@
 """The cluster's benchmark: its longer wire, its figures, and that it runs where there is a server."""
 
 import contextlib
-import json
 import socket
 import threading
 import time
@@ -131,24 +130,3 @@ def test_without_a_server_it_says_so_and_nothing_fails(
     monkeypatch.setattr(cluster, "program", nowhere)
     told = run_all.run_cluster(common.Settings(tmp_path, 1, "toy"))
     assert told == ([], {"cluster": "not measured: no fdbserver here"}, 0)
-
-
-def test_every_operation_stands_beside_its_floor(tmp_path: Path) -> None:
-    try:
-        cluster.needed()
-    except cluster_kit.Absent as absent:
-        pytest.skip(str(absent))
-    settings = common.Settings(tmp_path, rounds=1, size="toy")
-    figures = cluster.run(settings)
-    assert {cluster_kit.section_of(figure) for figure in figures} == set(cluster.SECTIONS)
-    alone = {"bytes", "again", "megabytes", "rounds", "wasted"}
-    for figure in figures:
-        assert figure.median(OURS) is not None
-        _, section, what, *rest = figure.question.key.split(".")
-        locked = (
-            what in ("locked", "lease") and rest[-1] != "rate"
-        )  # one writer at a time has the floor of one
-        if rest[-1] not in alone and section != "bytes" and what not in ("together", "stale") and not locked:
-            assert figure.median(FLOOR) is not None, figure.question.key
-    assert list(tmp_path.iterdir()) == []
-    assert json.loads(common.as_json(settings, figures, cluster.facts()))["environment"]["foundationdb"]
