@@ -239,12 +239,14 @@ class Cluster:
         return bool(_at(self.status(), "client", "database_status", "available"))
 
     def whole(self) -> bool:
-        """Whether clients are served and a server may fail, if there is more than one."""
+        """Whether clients are served, every server takes part, and one may fail if there are several."""
         report = self.status()
         spare = _at(report, "cluster", "fault_tolerance", "max_zone_failures_without_losing_data")
+        coordinators = _at(report, "client", "coordinators", "coordinators") or []
         return (
             bool(_at(report, "client", "database_status", "available"))
-            and bool(_at(report, "cluster", "data", "state", "healthy"))
+            and len(_at(report, "cluster", "processes") or {}) == len(self.processes)
+            and all(coordinator["reachable"] for coordinator in coordinators)
             and isinstance(spare, int)
             and spare >= min(1, len(self.processes) - 1)
         )
