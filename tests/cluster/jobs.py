@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 import pytest
@@ -17,6 +17,7 @@ from cluster import Cluster
 from crew import Channel
 from day import Day
 
+T = TypeVar("T")
 TROUBLE = (apsw.IOError, apsw.CantOpenError)
 """What a cluster that fails looks like to SQLite's applications."""
 
@@ -26,6 +27,15 @@ def met(store: mvsqlite_py.Store) -> dict[int, int]:
     counters = {name: n for name, n in store.counters().items() if name.startswith("error_")}
     codes = {name.split("_")[1]: n for name, n in counters.items()}
     return {int(code): n for code, n in codes.items() if code.isdigit() and n}
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Opening is tried again: nothing is known of the cluster before that."""
+    while True:
+        try:
+            return work()
+        except TROUBLE:
+            continue
 
 
 def give_up(connection: apsw.Connection) -> None:
@@ -47,8 +57,9 @@ class Counting:
     """Increments one row, and finds out of each increment whether it happened."""
 
     def __init__(self, url: str, worker: int, options: dict[str, Any]) -> None:
-        self.store = mvsqlite_py.open_store(url)
-        self.connection = mvsqlite_py.connect("counter.db", self.store, **({"timeout": 2.0} | options))
+        manners = {"timeout": 2.0} | options
+        self.store = patiently(lambda: mvsqlite_py.open_store(url))
+        self.connection = patiently(lambda: mvsqlite_py.connect("counter.db", self.store, **manners))
         self.worker, self.serial = worker, 0
         self.errors: Counter[str] = Counter()
 
@@ -128,11 +139,14 @@ def check_counter(_: Channel, url: str) -> dict[str, Any]:
 # ---- many versions -------------------------------------------------------------------------
 
 
-def live_a_day(_: Channel, url: str, seed: int, commits: int) -> dict[str, Any]:
-    """Random commits beside a plain SQLite; afterwards every version is compared."""
-    with mvsqlite_py.open_store(url) as store, closing(Day(store, seed)) as day:
+def live_a_day(channel: Channel, url: str, seed: int, commits: int) -> dict[str, Any]:
+    """Random commits beside a plain SQLite; when it is told to, every version is compared."""
+    store = patiently(lambda: mvsqlite_py.open_store(url))
+    with store, closing(patiently(lambda: Day(store, seed))) as day:
         for _unit in range(commits):
             day.work()
+        channel.say("lived")
+        channel.hear()
         return {"versions": day.compare_all(), "errors": dict(day.errors), "met": met(store)}
 
 
@@ -221,7 +235,7 @@ def write_large(channel: Channel, url: str, mark: str, size: int) -> int:
 def read_and_verify(channel: Channel, url: str) -> dict[str, Any]:
     """Reads all of a database in every way until it is told to stop; it is stopped meanwhile."""
     rounds = 0
-    with mvsqlite_py.open_store(url) as store:
+    with patiently(lambda: mvsqlite_py.open_store(url)) as store:
         store.configure(cache_bytes=0)
         channel.say("ready")
         while not channel.told():

@@ -67,7 +67,7 @@ def test_a_process_that_slept_reads_on(url: str, hire: Callable[..., Hand]) -> N
     """Stopped for longer than five seconds in the middle of whatever it does, and continued."""
     with closing(mvsqlite_py.connect("large.db", url)) as connection:
         connection.execute("CREATE TABLE large(mark, i, body)")
-        connection.execute(jobs.WRITE_LARGE, ("a", 300, 6000))
+        connection.execute(jobs.WRITE_LARGE, ("a", 3000, 6000))
     hands = [hire("read_and_verify", url) for _ in range(4)]
     for hand in hands:
         assert hand.hear() == "ready"
