@@ -16,6 +16,7 @@ import mvsqlite_py
 from cluster import Cluster
 from crew import Channel
 from day import Day
+from mvsqlite_py._binding import lib
 
 T = TypeVar("T")
 TROUBLE = (apsw.IOError, apsw.CantOpenError)
@@ -230,6 +231,22 @@ def write_large(channel: Channel, url: str, mark: str, size: int) -> int:
         connection.execute(WRITE_LARGE, (mark, size // ROW, ROW))
         connection.execute("COMMIT")
     return size // ROW
+
+
+def sleep_at(channel: Channel, url: str, kind: str, nth: int, sql: str) -> dict[str, Any]:
+    """Runs a statement, and stops itself before the n-th call to the engine of a kind; says what it met."""
+    with mvsqlite_py.open_store(f"fault:{url}") as store:
+        store.configure(cache_bytes=0)
+        with closing(mvsqlite_py.connect("large.db", store)) as connection:
+            connection.execute("PRAGMA cache_size = 5")
+            channel.say("ready")
+            lib.mv_fault_arm(FAULTS[kind], nth, 0, -signal.SIGSTOP)
+            rows = connection.execute(sql).fetchall()
+            fired = lib.mv_fault_fired()
+        return {"rows": rows, "fired": fired, "met": met(store)}
+
+
+FAULTS = {"GET": 3, "RANGE": 4, "COMMIT": 6}  # MV_FAULT_GET, ...
 
 
 def read_and_verify(channel: Channel, url: str) -> dict[str, Any]:
