@@ -193,6 +193,9 @@ class Cluster:
     def stop(self, i: int) -> None:
         """SIGSTOP: its connections stay open, and nothing answers."""
         self._signal(i, signal.SIGSTOP)
+        process = self.processes[i]
+        assert process
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         self.stopped.add(i)
 
     def cont(self, i: int) -> None:
