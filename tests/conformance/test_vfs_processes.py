@@ -2,12 +2,9 @@
 
 import gc
 import multiprocessing
-import os
 import sqlite3
 import subprocess
 import sys
-import traceback
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +12,7 @@ import apsw
 import pytest
 
 import mvsqlite_py
+from child import in_child
 from mvsqlite_py import dbapi
 
 TIMEOUT = 60
@@ -22,25 +20,6 @@ TIMEOUT = 60
 
 def one(connection: Any, sql: str) -> Any:
     return connection.execute(sql).fetchone()[0]
-
-
-def in_child(work: Callable[[], str]) -> str:
-    """Runs the work in a forked child and returns what it says."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            said = work()
-        except BaseException:
-            said = traceback.format_exc()
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert status == 0, said
-    return said
 
 
 @pytest.fixture

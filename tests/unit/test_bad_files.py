@@ -8,8 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 import pytest
 
 import mvsqlite_py
+from child import NOBODY, in_child
 
-NOBODY = 65534
 ROWS = 3000
 
 
@@ -155,28 +154,6 @@ def test_a_rollback_journal_left_by_a_crash_is_not_ignored(
     with closing(sqlite3.connect(tmp_path / "left.db")) as connection:
         connection.execute("SELECT count(*) FROM t").fetchall()
     assert count(store, store.import_file(tmp_path / "left.db", "in.db").name) == ROWS
-
-
-def in_child(work: Callable[[], object], user: int) -> str:
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups([])
-            os.setgid(user)
-            os.setuid(user)
-            said = str(work())
-        except (mvsqlite_py.Error, OSError) as error:
-            said = f"{type(error).__name__}: {error}"
-        except BaseException:
-            said = traceback.format_exc()
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0
-    return said
 
 
 @pytest.fixture

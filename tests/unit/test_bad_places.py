@@ -5,9 +5,7 @@ import resource
 import shutil
 import stat
 import subprocess
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +13,7 @@ import apsw
 import pytest
 
 import mvsqlite_py
-
-NOBODY = 65534
+from child import NOBODY, in_child, open_to_everyone
 
 embedded = pytest.mark.lmdb_only("about its directory")
 
@@ -32,10 +29,8 @@ def filled(store_url: str) -> str:
 
 @pytest.fixture
 def open_to_all() -> Iterator[Path]:
-    """A directory every user can reach, unlike those of tests."""
-    with tempfile.TemporaryDirectory(prefix="mvsqlite-") as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory)
+    with open_to_everyone() as directory:
+        yield directory
 
 
 def directory_of(url: str) -> Path:
@@ -48,30 +43,6 @@ def check_nothing_lost(url: str) -> None:
         with closing(mvsqlite_py.connect("notes.db", store)) as db:
             assert db.execute("SELECT a FROM t").fetchall() == [(1,)]
             db.execute("INSERT INTO t VALUES (2); DELETE FROM t WHERE a = 2")
-
-
-def in_child(work: Callable[[], object], user: int | None = None) -> str:
-    """What the work says in a forked child, as another user if one is given."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            if user is not None:
-                os.setgroups([])
-                os.setgid(user)
-                os.setuid(user)
-            said = str(work())
-        except mvsqlite_py.Error as error:
-            said = f"{type(error).__name__}: {error}"
-        except BaseException:
-            said = traceback.format_exc()
-        os.write(write, said.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0
-    return said
 
 
 # ---- addresses --------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mvsqlite_py
-from as_user import NOBODY, in_child, needs_root
+from child import NOBODY, in_child, needs_root, open_to_everyone
 from mvsqlite_py import _binding
 from mvsqlite_py._cli.mvsqlite import mvsqlite
 from mvsqlite_py._doctor import Finding, describe, examine, lmdb, store
@@ -34,10 +33,8 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def open_to_all() -> Iterator[Path]:
-    """A directory every user can reach, unlike those of tests."""
-    with tempfile.TemporaryDirectory(prefix="mvsqlite-") as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory)
+    with open_to_everyone() as directory:
+        yield directory
 
 
 def fill(url: str) -> None:
@@ -224,7 +221,7 @@ def test_a_store_of_another_user(open_to_all: Path, mode: int, says: str) -> Non
     address = f"lmdb:{open_to_all / 'store'}"
     fill(address)
     (open_to_all / "store").chmod(mode)
-    said = in_child(lambda: doctor("--json", address, status=1).stdout)
+    said = in_child(lambda: doctor("--json", address, status=1).stdout, NOBODY)
     found = [Finding(**one) for one in json.loads(said)]
     kinds = {one.about for one in found if one.level == "wrong"}
     assert kinds in ({"permissions"}, {"directory"})

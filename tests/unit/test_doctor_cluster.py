@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import cluster
-from as_user import in_child, needs_root
+from child import NOBODY, in_child, needs_root
 from mvsqlite_py._doctor import Finding, fdb, status
 
 VERSION = "7.3.63"
@@ -374,7 +374,7 @@ def test_a_cluster_file_that_cannot_be_rewritten() -> None:
         file.write_text("a:b@10.0.0.1:1\n")
         found, coordinators = fdb.file_findings(fdb.Chosen(file, "as the address says"))
         assert (sick(found), len(coordinators)) == ([], 1)
-        said = in_child(lambda: [one.what for one in fdb.file_findings(fdb.Chosen(file, "so"))[0]])
+        said = in_child(lambda: [one.what for one in fdb.file_findings(fdb.Chosen(file, "so"))[0]], NOBODY)
     assert f"{file} and {directory} cannot be written" in said
 
 
