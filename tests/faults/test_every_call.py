@@ -119,12 +119,13 @@ def test_every_call_may_fail(
     faulty: mvsqlite_py.Store,
     tmp_path: Path,
     soak_seconds: int,
+    stride: int,
 ) -> None:
     """A clean error of the right kind, the database before or after, the next operation works."""
     number, exception = CODES[code]
     trial = Trial(kind, faulty, tmp_path)
-    stride = 1 if soak_seconds or code == "MV_IO" else 7
-    for nth in count(1, stride):
+    step = stride if soak_seconds or code == "MV_IO" else 7 * stride
+    for nth in count(1, step):
         error = trial.fail(ANY, nth, forever, number)
         if not trial.fired:
             assert error is None
