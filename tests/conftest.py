@@ -45,6 +45,12 @@ def soak_seconds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="session")
+def stride(request: pytest.FixtureRequest, soak_seconds: int) -> int:
+    """Of what is repeated for many seeds or places a short run does every so many: round trips add up."""
+    return 1 if request.config.getoption("--store") == "lmdb" or soak_seconds else 4
+
+
+@pytest.fixture(scope="session")
 def lock_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The lock files of stores in a cluster lie where they are removed with the rest."""
     with pytest.MonkeyPatch.context() as patch:

@@ -60,8 +60,10 @@ def run(seed: int, driver: str, directory: Path, store: mvsqlite_py.Store) -> No
 
 @pytest.mark.parametrize("driver", ["apsw", "sqlite3"])
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_random_sql(driver: str, seed: int, tmp_path: Path, store: mvsqlite_py.Store) -> None:
+def test_random_sql(driver: str, seed: int, tmp_path: Path, store: mvsqlite_py.Store, stride: int) -> None:
     """The seed of a failure is in the test's name; a run is the same for the same seed."""
+    if stride > 1 and seed % (stride + 1):  # odd and even ones differ in how commits are made
+        pytest.skip(f"where every commit is a round trip one seed in {stride + 1} is enough")
     run(seed, driver, tmp_path, store)
 
 

@@ -1,4 +1,6 @@
-"""Kills processes that write to a store, and checks it: ``torture.py MODE URL DIRECTORY SECONDS SEED``.
+"""Kills processes that write to a store, and checks it.
+
+``torture.py MODE URL DIRECTORY SECONDS SEED [STRIDE]``: of the calls one in so many is died at.
 
 ``random`` kills several writers at random moments, alone and all at once. ``steps`` kills one
 at each call it makes to the engine, ``calls`` after each system call by which the engine
@@ -170,7 +172,13 @@ def run_random(url: str, directory: Path, until: float, seed: str, tally: Counte
 
 
 def run_steps(
-    steps: list[tuple[str, int]], url: str, directory: Path, until: float, seed: str, tally: Counter[str]
+    steps: list[tuple[str, int]],
+    every: int,
+    url: str,
+    directory: Path,
+    until: float,
+    seed: str,
+    tally: Counter[str],
 ) -> None:
     """Every call of the short operations; of the long ones as many as there is time for, spread out."""
     chance = random.Random(seed)
@@ -182,9 +190,7 @@ def run_steps(
 
     for number, (step, kind) in enumerate(steps):
         left = max(until - time.monotonic(), 0) / (len(steps) - number)
-        stride = 1 if step not in LONG else chance.randrange(1, 8) if left > 30 else 11
-        if "fdb:" in url and left < 30:
-            stride *= 4  # a process that opens a cluster takes a while
+        stride = every * (1 if step not in LONG else chance.randrange(1, 8) if left > 30 else 11)
         campaign = begin(str(number))
         nth = chance.randrange(1, stride + 1)
         while campaign.kill_at(step, kind, nth):
@@ -195,10 +201,14 @@ def run_steps(
         campaign.close()
 
 
-def main(mode: str, url: str, directory: str, seconds: str, seed: str) -> None:
+def main(mode: str, url: str, directory: str, seconds: str, seed: str, stride: str = "1") -> None:
     tally: Counter[str] = Counter()
-    run = {"random": run_random, "steps": partial(run_steps, STEPS), "calls": partial(run_steps, CALLS)}[mode]
-    run(url, Path(directory), time.monotonic() + float(seconds), seed, tally)
+    runs = {
+        "random": run_random,
+        "steps": partial(run_steps, STEPS, int(stride)),
+        "calls": partial(run_steps, CALLS, int(stride)),
+    }
+    runs[mode](url, Path(directory), time.monotonic() + float(seconds), seed, tally)
     print(json.dumps(tally))
 
 

@@ -21,10 +21,12 @@ def machine(url_in: Callable[[Path], str]) -> type[StoreMachine]:
     return type("StoreMachine", (StoreMachine,), {"url_in": staticmethod(url_in)})
 
 
-def test_the_store_behaves_like_the_model(machine: type[StoreMachine], soak_seconds: int) -> None:
+def test_the_store_behaves_like_the_model(
+    machine: type[StoreMachine], soak_seconds: int, stride: int
+) -> None:
     if not soak_seconds:
         short = settings(
-            max_examples=60,
+            max_examples=60 // stride,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
