@@ -47,7 +47,7 @@ def soak_seconds(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="session")
 def stride(request: pytest.FixtureRequest, soak_seconds: int) -> int:
     """Of what is repeated for many seeds or places a short run does every so many: round trips add up."""
-    return 1 if request.config.getoption("--store") == "lmdb" or soak_seconds else 4
+    return 1 if request.config.getoption("--store") == "lmdb" or soak_seconds else 8
 
 
 @pytest.fixture(scope="session")
