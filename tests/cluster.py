@@ -121,7 +121,8 @@ class Cluster:
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * servers
         self.stopped: set[int] = set()
         self.prefixes: list[str] = []
-        self.file, self.identity = self.directory / "fdb.cluster", secrets.token_hex(8)
+        self.name = f"test:{secrets.token_hex(8)}"
+        self.file = self.directory / "fdb.cluster"
         self._write_cluster_file(self.file)
         try:
             for i in range(servers):
@@ -136,7 +137,7 @@ class Cluster:
             raise
 
     def _write_cluster_file(self, path: Path) -> None:
-        path.write_text(f"test:{self.identity}@{','.join(self.addresses)}\n")
+        path.write_text(f"{self.name}@{','.join(self.addresses)}\n")
 
     def __enter__(self) -> Self:
         return self
@@ -239,12 +240,14 @@ class Cluster:
         return bool(_at(self.status(), "client", "database_status", "available"))
 
     def whole(self) -> bool:
-        """Whether clients are served and a server may fail, if there is more than one."""
+        """Whether clients are served, every server takes part, and one may fail if there are several."""
         report = self.status()
         spare = _at(report, "cluster", "fault_tolerance", "max_zone_failures_without_losing_data")
+        coordinators = _at(report, "client", "coordinators", "coordinators") or []
         return (
             bool(_at(report, "client", "database_status", "available"))
-            and bool(_at(report, "cluster", "data", "state", "healthy"))
+            and len(_at(report, "cluster", "processes") or {}) == len(self.processes)
+            and all(coordinator["reachable"] for coordinator in coordinators)
             and isinstance(spare, int)
             and spare >= min(1, len(self.processes) - 1)
         )

@@ -87,9 +87,9 @@ def _content(described: dict[str, Any], locks: Path, before: list[Finding], *, s
     failed = described.get("failed")
     if failed and not any(finding.level == "wrong" for finding in before):
         message = failed["message"]
-        remedy = ELSEWHERE.get(failed["step"], "restore it from a backup, if the message is one of damage")
+        remedy = ELSEWHERE.get(failed["step"], "if it stays so, look at what the message names")
         cut = message.rsplit(": restore it", 1)[0].rsplit("; restore it", 1)[0]
-        if cut != message:
+        if failed["code"] == "MV_CORRUPT":
             remedy = (
                 "restore the store from a backup (a copy of its directory, made while nobody had it open)"
             )
@@ -113,6 +113,8 @@ def _examine_fdb(url: str) -> list[Finding]:
         found.append(fdb.coordinator_finding(coordinators, fdb.knock_all(coordinators), told, version))
     if told is not None and coordinators:
         found += status.findings(told, version)
+    elif "status_error" in facts and all(one.level != "wrong" for one in found):
+        found.append(status.silent_finding(f"within {facts['wait_ms'] / 1000:g} s ({facts['status_error']})"))
     if "neighbours" in facts:
         found += fdb.neighbour_findings(facts, described.get("store", {}).get("format", 0) > 0)
     if "lock_directory" in facts:

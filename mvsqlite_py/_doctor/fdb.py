@@ -314,6 +314,11 @@ def neighbour_findings(fdb: dict[str, Any], stored: bool) -> list[Finding]:
         f"beside it in the cluster: {', '.join(parts)}{rest}" if parts else "nothing else is in the cluster"
     )
     mine = f"the prefix is {show_key(prefix)}"
+    if stores and not stored:
+        near = difflib.get_close_matches(show_key(prefix), stores, n=1, cutoff=0.5) if prefix else []
+        hint = f"did you mean ?prefix={near[0]}" if near else "is one of them meant"
+        what = f"{mine}, and there is no store under it; {beside}"
+        return [wrong("prefix", what, f"{hint}? Correct the address")]
     if not prefix and others:
         return [
             warning(
@@ -322,13 +327,7 @@ def neighbour_findings(fdb: dict[str, Any], stored: bool) -> list[Finding]:
                 "give a store in a shared cluster a prefix of its own (?prefix=me/)",
             )
         ]
-    if stored or not stores:
-        return [fine("prefix", f"{mine}; {beside}")]
-    near = difflib.get_close_matches(show_key(prefix), stores, n=1, cutoff=0.5)
-    hint = f"did you mean ?prefix={near[0]}" if near else "is one of them meant"
-    return [
-        wrong("prefix", f"{mine}, and there is no store under it; {beside}", f"{hint}? Correct the address")
-    ]
+    return [fine("prefix", f"{mine}; {beside}")]
 
 
 def lock_finding(directory: str) -> Finding:

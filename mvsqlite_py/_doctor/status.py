@@ -23,6 +23,8 @@ RECOVERY = {
         "`fdbcli --exec status` tells more",
     ),
 }
+SILENT = ("status_incomplete_timeout", "unreachable_cluster_controller", "server_overloaded")
+"""The client's messages for a controller that does not answer."""
 WAY_IN = "`fdbcli --exec 'status details'` tells more"
 
 
@@ -65,6 +67,16 @@ def processes(cluster: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for one in part(cluster, "processes").values() if isinstance(one, dict)]
 
 
+def silent_finding(waited: str = "in time") -> Finding:
+    """The coordinators are there, and the cluster's controller tells nothing of the rest."""
+    return wrong(
+        "database",
+        f"not available: coordinators can be reached, but the cluster did not tell its status {waited}",
+        f"{NEW_DATABASE}. Else see that fdbserver runs on all its machines; "
+        "`fdbcli --exec status` takes up to a minute then and may tell more",
+    )
+
+
 # ---- the database --------------------------------------------------------------------------
 
 
@@ -91,6 +103,8 @@ def available_finding(client: dict[str, Any], cluster: dict[str, Any]) -> Findin
     if name in RECOVERY:
         what, remedy = RECOVERY[name]
         return wrong("database", f"not available: {what}", remedy)
+    if any(message.get("name") in SILENT for message in items(client, "messages")):
+        return silent_finding()
     if not name:
         return wrong(
             "database",
@@ -116,7 +130,9 @@ def client_findings(client: dict[str, Any]) -> list[Finding]:
                 "make the file and its directory writable, or copy it anew from a machine of the cluster",
             )
         )
-    known = ("quorum_not_reachable", "incorrect_cluster_file_contents", "no_cluster_controller")
+    known = ["quorum_not_reachable", "incorrect_cluster_file_contents", "no_cluster_controller"]
+    if not part(client, "database_status").get("available"):
+        known += SILENT  # said with the database
     for message in items(client, "messages"):
         if message.get("name") not in known:
             found.append(warning("client", first_line(message), WAY_IN))

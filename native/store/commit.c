@@ -219,6 +219,7 @@ static void committed(mvi_part *part, const mv_stamp *stamp)
             refresh_cache(part, &before, stamp);
         part->made.stamp = *stamp;
         db->snap = part->made;
+        mvi_view_drop(db); /* it does not see the commit */
         db->writes.has_txid = part->large ? 0 : db->writes.has_txid; /* the staging is the commit's now */
     }
     mvi_writes_drop(db);
@@ -266,15 +267,26 @@ static void leave_notes(const commit *c, int rc, const mv_stamp *made)
     }
 }
 
+/* The handle in whose read transaction the commit can work; NULL: none. That transaction must
+ * not be older than what the commit looks at: staged pages, or another handle's snapshot. */
+static mv_db *find_reader(const commit *c)
+{
+    mv_db *only = NULL;
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->parts[i].empty)
+            continue;
+        if (only || c->parts[i].large)
+            return NULL;
+        only = c->parts[i].db;
+    }
+    return only;
+}
+
 static int transact(commit *c, mv_db **dbs, kv_stamp *stamp)
 {
-    int large = 0;
-    for (size_t i = 0; i < c->n; i++)
-        large |= c->parts[i].large;
-    if (large)
-        mvi_view_drop(dbs[0]); /* its snapshot is older than what was staged */
-    kv_txn *reader = mvi_view_take(dbs[0]);
-    c->reader_of = reader ? dbs[0] : NULL;
+    mv_db *reader_of = find_reader(c);
+    kv_txn *reader = reader_of ? mvi_view_take(reader_of) : NULL;
+    c->reader_of = reader ? reader_of : NULL;
     leave_notes(c, MV_UNKNOWN, NULL);
     return kv_transact_from(dbs[0]->store->kv, reader, commit_in, c, stamp);
 }

@@ -33,8 +33,8 @@ void mvi_change_free(mvi_change *change)
 }
 
 /* The stored head must be the image the history entry was made from. That follows from the
- * commit records, which were checked; where a read costs a round trip the heads are not asked
- * once more, and mv_db_verify is what would notice a damaged one. */
+ * commit records, which were checked, or the head was just read (a move); where a read costs
+ * a round trip it is not asked once more, and mv_db_verify is what would notice a damaged one. */
 static int check_head(kv_txn *txn, const mvi_key *key, const mvi_change *change)
 {
     mv_slice value;
@@ -51,7 +51,7 @@ int mvi_change_put(kv_txn *txn, const kv_traits *traits, uint32_t ns, mvi_change
 {
     mvi_key head = mvi_key_head(ns, change->pgno);
     mvi_key history = mvi_key_history(ns, change->pgno, stamp ? stamp : &mvi_zero_stamp);
-    int rc = stamp || !traits->hold_ms ? check_head(txn, &head, change) : MV_OK;
+    int rc = traits->hold_ms ? MV_OK : check_head(txn, &head, change);
     if (!rc && change->history.size)
         rc = mvi_image_put(txn, traits, &history, stamp ? MVI_PLAIN : MVI_STAMP_KEY, change->history.data,
                            change->history.size);

@@ -120,6 +120,7 @@ int mvi_stage_flush(mv_db *db, mvi_writes *w)
     if (!rc)
         mvi_pagemap_clear(&w->dirty);
     free(pages);
+    mvi_view_drop(db); /* the next one sees what was staged, and the snapshot still */
     return rc;
 }
 
@@ -244,13 +245,12 @@ static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pg
     return rc;
 }
 
-/* The heads that staged pages will replace, asked for together. */
-static void ask_heads(kv_txn *txn, const move *m, const uint32_t *pages, size_t n)
+/* The staged pages and the heads that they will replace, asked for together. */
+static void ask_images(kv_txn *txn, const move *m, const mvi_latest *latest, const uint32_t *pages, size_t n)
 {
     for (size_t i = 0; m->store->traits->hold_ms && i < n; i++) {
-        mvi_key key = mvi_key_head(m->ns, pages[i]);
-        mv_slice slice = mvi_key_slice(&key);
-        kv_prefetch(txn, &slice, 1);
+        mvi_key staged = mvi_key_staged(m->ns, latest->pending, pages[i]), head = mvi_key_head(m->ns, pages[i]);
+        kv_prefetch(txn, (mv_slice[]){mvi_key_slice(&staged), mvi_key_slice(&head)}, 2);
     }
 }
 
@@ -259,7 +259,7 @@ static int move_staged(kv_txn *txn, move *m, const mvi_latest *latest, const uin
     int rc = MV_OK;
     for (size_t i = 0; i < n && !rc; i++) {
         if (i % AHEAD_PAGES == 0)
-            ask_heads(txn, m, pages + i, n - i < AHEAD_PAGES ? n - i : AHEAD_PAGES);
+            ask_images(txn, m, latest, pages + i, n - i < AHEAD_PAGES ? n - i : AHEAD_PAGES);
         mvi_image image;
         mvi_buf scratch = {0};
         mvi_key key = mvi_key_staged(m->ns, latest->pending, pages[i]);

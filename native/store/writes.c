@@ -65,11 +65,11 @@ int mvi_writes_find(mv_db *db, uint32_t pgno, uint8_t *page)
     kv_txn *txn;
     int rc, tries = 0;
     do {
-        rc = kv_read_begin(db->store->kv, &txn); /* the handle's own may be older than the staging */
+        rc = mvi_view(db, &txn);
         if (rc)
             break;
         rc = find_staged(db, txn, pgno, page);
-        kv_read_end(txn);
+        mvi_view_done(db, txn, rc);
     } while (mvi_again(rc, &tries));
     return rc ? -rc : 1;
 }

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 import types
 from multiprocessing.connection import Connection
@@ -92,6 +93,15 @@ class Hand:
     def signal(self, number: signal.Signals) -> None:
         assert self.process.pid
         os.kill(self.process.pid, number)
+
+    def wait_stopped(self, seconds: float = ANSWER_SECONDS) -> None:
+        """Until the process has stopped itself (SIGSTOP)."""
+        until = time.monotonic() + seconds
+        status = Path(f"/proc/{self.process.pid}/stat")
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            assert not self.connection.poll(), f"{self.job} did not stop, but says: {self.hear()}"
+            assert time.monotonic() < until, f"{self.job} does not stop"
+            pause(0.01)
 
     def kill(self) -> None:
         """SIGKILL; gone when this returns."""

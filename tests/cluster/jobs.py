@@ -7,7 +7,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 import pytest
@@ -16,7 +16,9 @@ import mvsqlite_py
 from cluster import Cluster
 from crew import Channel
 from day import Day
+from mvsqlite_py._binding import lib
 
+T = TypeVar("T")
 TROUBLE = (apsw.IOError, apsw.CantOpenError)
 """What a cluster that fails looks like to SQLite's applications."""
 
@@ -26,6 +28,15 @@ def met(store: mvsqlite_py.Store) -> dict[int, int]:
     counters = {name: n for name, n in store.counters().items() if name.startswith("error_")}
     codes = {name.split("_")[1]: n for name, n in counters.items()}
     return {int(code): n for code, n in codes.items() if code.isdigit() and n}
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Opening is tried again: nothing is known of the cluster before that."""
+    while True:
+        try:
+            return work()
+        except TROUBLE:
+            continue
 
 
 def give_up(connection: apsw.Connection) -> None:
@@ -47,8 +58,9 @@ class Counting:
     """Increments one row, and finds out of each increment whether it happened."""
 
     def __init__(self, url: str, worker: int, options: dict[str, Any]) -> None:
-        self.store = mvsqlite_py.open_store(url)
-        self.connection = mvsqlite_py.connect("counter.db", self.store, **({"timeout": 2.0} | options))
+        manners = {"timeout": 2.0} | options
+        self.store = patiently(lambda: mvsqlite_py.open_store(url))
+        self.connection = patiently(lambda: mvsqlite_py.connect("counter.db", self.store, **manners))
         self.worker, self.serial = worker, 0
         self.errors: Counter[str] = Counter()
 
@@ -128,11 +140,14 @@ def check_counter(_: Channel, url: str) -> dict[str, Any]:
 # ---- many versions -------------------------------------------------------------------------
 
 
-def live_a_day(_: Channel, url: str, seed: int, commits: int) -> dict[str, Any]:
-    """Random commits beside a plain SQLite; afterwards every version is compared."""
-    with mvsqlite_py.open_store(url) as store, closing(Day(store, seed)) as day:
+def live_a_day(channel: Channel, url: str, seed: int, commits: int) -> dict[str, Any]:
+    """Random commits beside a plain SQLite; when it is told to, every version is compared."""
+    store = patiently(lambda: mvsqlite_py.open_store(url))
+    with store, closing(patiently(lambda: Day(store, seed))) as day:
         for _unit in range(commits):
             day.work()
+        channel.say("lived")
+        channel.hear()
         return {"versions": day.compare_all(), "errors": dict(day.errors), "met": met(store)}
 
 
@@ -218,10 +233,26 @@ def write_large(channel: Channel, url: str, mark: str, size: int) -> int:
     return size // ROW
 
 
+def sleep_at(channel: Channel, url: str, kind: str, nth: int, sql: str) -> dict[str, Any]:
+    """Runs a statement, and stops itself before the n-th call to the engine of a kind; says what it met."""
+    with mvsqlite_py.open_store(f"fault:{url}") as store:
+        store.configure(cache_bytes=0)
+        with closing(mvsqlite_py.connect("large.db", store)) as connection:
+            connection.execute("PRAGMA cache_size = 5")
+            channel.say("ready")
+            lib.mv_fault_arm(FAULTS[kind], nth, 0, -signal.SIGSTOP)
+            rows = connection.execute(sql).fetchall()
+            fired = lib.mv_fault_fired()
+        return {"rows": rows, "fired": fired, "met": met(store)}
+
+
+FAULTS = {"GET": 3, "RANGE": 4, "COMMIT": 6}  # MV_FAULT_GET, ...
+
+
 def read_and_verify(channel: Channel, url: str) -> dict[str, Any]:
     """Reads all of a database in every way until it is told to stop; it is stopped meanwhile."""
     rounds = 0
-    with mvsqlite_py.open_store(url) as store:
+    with patiently(lambda: mvsqlite_py.open_store(url)) as store:
         store.configure(cache_bytes=0)
         channel.say("ready")
         while not channel.told():

@@ -12,6 +12,8 @@ from crew import Hand, pause
 
 WORKERS = 16
 SHORT_SECONDS = 20
+PATIENCE_MS = 1000
+"""Less than a failure lasts, so that there are errors of every kind."""
 
 Fail = Callable[[Cluster, int, random.Random], None]
 
@@ -34,7 +36,7 @@ def test_every_increment_counts_once(
     fail: Fail, three: Cluster, hire: Callable[..., Hand], soak_seconds: int
 ) -> None:
     """Also those whose COMMIT brought an error that leaves open whether it happened."""
-    url = three.url(wait_ms=5000)
+    url = three.url(wait_ms=PATIENCE_MS)
     jobs.make_counter(url)
     hands = [hire("count", url, i, {}) for i in range(WORKERS)]
     for hand in hands:

@@ -110,7 +110,8 @@ def test_a_large_transaction_killed_is_there_or_not(
         pause(chance.uniform(0, longest))
         hand.signal(signal.SIGKILL)
         hand.end()
-        large.execute("INSERT INTO large VALUES('between', 0, NULL)")
+        with closing(mvsqlite_py.connect("large.db", url, timeout=0)) as writer:
+            writer.execute("INSERT INTO large VALUES('between', 0, NULL)")
         for mark, rows, size in contents(large):
             assert mark == "between" or (rows, size) == (LARGE // jobs.ROW, rows * jobs.ROW), mark
         large.execute("DELETE FROM large")

@@ -7,6 +7,7 @@ import pytest
 
 from cluster import Cluster
 from crew import Hand
+from test_counter import PATIENCE_MS, kill_and_restart
 from test_errors import BUGGIFY
 
 COMMITS, COMMITS_A_SECOND = 300, 5
@@ -21,7 +22,10 @@ def test_every_version_is_what_it_was(
     seed = random.randrange(1 << 30)
     commits = max(COMMITS, COMMITS_A_SECOND * soak_seconds)
     print(f"seed {seed}")
-    answer = hire("live_a_day", url, seed, commits, environment=environment).hear(300 + 10 * soak_seconds)
+    hand = hire("live_a_day", url, seed, commits, environment=environment)
+    assert hand.hear(300 + 10 * soak_seconds) == "lived"
+    hand.tell("compare")
+    answer = hand.hear(300 + 10 * soak_seconds)
     print(answer)
     assert answer["versions"] >= commits
     assert answer["errors"] == {} or environment
@@ -32,12 +36,18 @@ def test_every_version_is_what_it_was_while_servers_fail(
     three: Cluster, hire: Callable[..., Hand], soak_seconds: int
 ) -> None:
     seed = random.randrange(1 << 30)
+    chance = random.Random(seed)
     print(f"seed {seed}")
     commits = max(COMMITS // 2, soak_seconds)
-    hand = hire("live_a_day", three.url(wait_ms=5000), seed, commits)
-    while not hand.connection.poll(2):
-        i = random.randrange(3)
-        three.kill(i)
-        three.restart(i)
+    hand = hire("live_a_day", three.url(wait_ms=PATIENCE_MS), seed, commits)
+    failures = 0
+    while not hand.connection.poll(1):
+        kill_and_restart(three, failures % 3, chance)
         three.wait_whole()
-    assert hand.hear()["versions"] >= commits
+        failures += 1
+    assert hand.hear() == "lived"
+    hand.tell("compare")
+    answer = hand.hear(300 + 10 * soak_seconds)
+    print(failures, answer)
+    assert failures > 0
+    assert answer["versions"] >= commits

@@ -35,15 +35,17 @@ def engine(request: pytest.FixtureRequest, store_url: str) -> str:
 def environment(engine: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Scratch directories where they are cheap; sanitizers that stop at what they find.
 
-    The cluster's client library keeps what it holds until the process ends.
+    The cluster's client library keeps what it holds until the process ends, and is not built for the
+    thread sanitizer, which sees nothing of its locks: what it does within itself is not looked at.
     """
+    (suppressions := tmp_path / "tsan").write_text("called_from_lib:libfdb_c.so\nrace:libfdb_c.so\n")
     roomy = os.access(SCRATCH, os.W_OK) and shutil.disk_usage(SCRATCH).free > SCRATCH_BYTES
     with tempfile.TemporaryDirectory(dir=SCRATCH if roomy else tmp_path) as scratch:
         yield {name: os.environ[name] for name in KEPT if name in os.environ} | {
             "TMPDIR": scratch,
             "ASAN_OPTIONS": f"detect_leaks={int(engine == 'lmdb:')}",
             "UBSAN_OPTIONS": "print_stacktrace=1",
-            "TSAN_OPTIONS": "halt_on_error=1",
+            "TSAN_OPTIONS": f"halt_on_error=1:die_after_fork=0:suppressions={suppressions}",
         }
 
 
@@ -77,6 +79,8 @@ def test_the_engine_keeps_the_seams_promises(objects: Path, environment: dict[st
 def test_the_store_keeps_its_promises(
     objects: Path, environment: dict[str, str], engine: str, compiler: str
 ) -> None:
+    if compiler == "clang" and engine != "lmdb:":
+        pytest.skip("one compiler is enough where every commit takes milliseconds")
     run_tests(objects, environment, compiler, MEMORY, "test_store", *at(engine))
 
 

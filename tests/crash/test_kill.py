@@ -137,7 +137,7 @@ def test_writers_killed_at_every_call_to_the_engine(
 ) -> None:
     """A small commit, a large one, one over two databases, a revert, a VACUUM, a rollback."""
     tally = torture("steps", store_url, tmp_path / "steps", soak_seconds)
-    assert tally["kills"] >= 100
+    assert tally["kills"] >= (20 if "fdb:" in store_url else 100)
 
 
 @embedded

@@ -117,8 +117,8 @@ SICK = {
     "the file is stale": ("client/cluster_file/up_to_date", False, "wrong", "cluster file", "have changed"),
     "a client message": (
         "client/messages",
-        [{"name": "status_incomplete_timeout", "description": "Timed out fetching cluster status."}],
-        "warning", "client", "Timed out fetching cluster status",
+        [{"name": "status_incomplete_error", "description": "Cluster encountered an error fetching status."}],
+        "warning", "client", "Cluster encountered an error fetching status",
     ),
     "excluded": (SECOND, server(2, excluded=True), "warning", "servers", ":4500 is excluded"),
     "degraded": (SECOND, server(2, degraded=True), "warning", "servers", ":4500 is degraded"),
@@ -218,6 +218,16 @@ def test_databases_that_are_not_available(state: dict[str, str], says: str, reme
     assert sick(found) == [("wrong", "database")]
     assert says in found[0].what
     assert remedy in found[0].remedy
+
+
+def test_a_controller_that_does_not_answer() -> None:
+    made = with_change("client/database_status", {"available": False, "healthy": False})
+    made["cluster"] = {"layers": {"_valid": False}}
+    made["client"]["messages"] = [{"name": "status_incomplete_timeout", "description": "Timed out."}]
+    found = status.findings(made, VERSION)
+    assert sick(found) == [("wrong", "database")]
+    assert "did not tell its status" in found[0].what
+    assert "configure new" in found[0].remedy
 
 
 def test_every_part_of_a_status_may_be_missing() -> None:
@@ -425,6 +435,9 @@ def test_prefixes() -> None:
     assert sick(mistyped) == [("wrong", "prefix")]
     assert "a store under notes/ (3 databases), keys of something else under app" in mistyped[0].what
     assert "did you mean ?prefix=notes/" in mistyped[0].remedy
+    bare = fdb.neighbour_findings(described("", ("notes/", 3)), False)
+    assert sick(bare) == [("wrong", "prefix")]
+    assert bare[0].remedy == "is one of them meant? Correct the address"
     assert sick(fdb.neighbour_findings(described("zzz/", ("app", None)), False)) == [], "a new store"
     assert sick(fdb.neighbour_findings(described("", ("app", None)), True)) == [("warning", "prefix")]
     assert fdb.show_key(b"a\x00\xff/") == "a%00%FF/"

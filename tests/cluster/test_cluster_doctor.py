@@ -12,7 +12,7 @@ import mvsqlite_py
 from cluster import Cluster, find, free_ports
 from mvsqlite_py import _binding
 from mvsqlite_py._cli.mvsqlite import mvsqlite
-from mvsqlite_py._doctor import describe, examine
+from mvsqlite_py._doctor import describe
 
 
 @pytest.fixture
@@ -117,14 +117,11 @@ def test_a_cluster_that_was_never_configured(fdb_cluster: Cluster, tmp_path: Pat
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            found = examine(f"fdb:{file}?wait_ms=9000")
-            while any(
-                "no server process leads" in one.what or "answers" in one.what
-                for one in found
-                if one.level == "wrong"
-            ):  # it is still starting
+            told: list[dict[str, str]] = []
+            while not any("configure new" in one["remedy"] for one in told):  # it is still starting
                 assert process.poll() is None
-                found = examine(f"fdb:{file}?wait_ms=9000")
+                told = doctor(f"fdb:{file}?wait_ms=4000", status=1)
         finally:
             process.terminate()
-    assert any("never configured" in one.what for one in found), found
+    assert "did not tell its status within 4 s" in what(told, "database")
+    assert [one["about"] for one in told if one["level"] == "wrong"] == ["database"]

@@ -19,7 +19,7 @@ def contents(database: mvsqlite_py.Database) -> list[tuple[str, bytes]]:
 
 def commit(database: mvsqlite_py.Database) -> str:
     with closing(database.connect()) as connection:
-        connection.execute("UPDATE t SET b = 'later' WHERE rowid % 9 = 1")
+        connection.execute("UPDATE t SET b = randomblob(9) WHERE rowid % 9 = 1")
     newest = database.newest
     assert newest
     assert database.verify().problems == []
@@ -59,6 +59,7 @@ def test_a_cluster_behind_the_source_gives_new_names(fdb_cluster: Cluster) -> No
     """The source is a cluster whose versions were advanced beyond the destination's."""
     with Cluster() as ahead:
         ahead.fdbcli(f"advanceversion {AHEAD}")
+        ahead.wait_available()
         with (
             mvsqlite_py.open_store(ahead.url()) as there,
             mvsqlite_py.open_store(fdb_cluster.url()) as here,
