@@ -87,16 +87,16 @@ static void advance_cache(follow *f, const mv_stamp *to)
     mvi_cache_advance(cache, f->db->ns, &f->cached, to, all ? NULL : f->pages ? f->pages : &none, f->n);
 }
 
-/* Asks for the newest commit and, where that costs a round trip, for the records since in
- * the same one. */
+/* Asks for the newest commit and, where that costs a round trip, in the same one for the
+ * records since and for page 1, which SQLite reads first of all. */
 static int ask(follow *f, kv_txn *txn, mvi_latest *latest, kv_cursor **records)
 {
     mv_db *db = f->db;
     int rc = MV_OK;
     if (db->store->traits->hold_ms) {
-        mvi_key key = mvi_key_latest(db->ns);
-        mv_slice slice = mvi_key_slice(&key);
-        kv_prefetch(txn, &slice, 1);
+        mvi_key key = mvi_key_latest(db->ns), page1 = mvi_key_head(db->ns, 1);
+        int cached = mvi_cache_has(db->store->cache, db->ns, 1, &db->snap.stamp);
+        kv_prefetch(txn, (mv_slice[]){mvi_key_slice(&key), mvi_key_slice(&page1)}, cached ? 1 : 2);
         rc = mvi_records_open(txn, db->ns, &f->from, &mvi_last_stamp, 0, records);
     }
     return rc ? rc : mvi_get_latest(txn, db->ns, latest);
