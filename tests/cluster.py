@@ -114,10 +114,13 @@ class Cluster:
     """Servers of one process each, every one a machine of its own with its own data.
 
     One server keeps everything in memory and starts fast; three keep each key twice on disk, and
-    any one of them may fail. ``file`` is the cluster file for clients.
+    any one of them may fail. ``file`` is the cluster file for clients. With ``tls``, a certificate with
+    its key and the one that signed it, all connections are encrypted.
     """
 
-    def __init__(self, servers: int = 1) -> None:
+    def __init__(self, servers: int = 1, tls: tuple[Path, Path, Path] | None = None) -> None:
+        names = ("--tls_certificate_file", "--tls_key_file", "--tls_ca_file")
+        self.tls = [word for pair in zip(names, map(str, tls), strict=True) for word in pair] if tls else []
         self.replication, self.engine = ("single", IN_MEMORY) if servers == 1 else ("double", SYNCED)
         self.directory = Path(tempfile.mkdtemp(prefix="mvsqlite-fdb-", dir=scratch()))
         self.reaper = subprocess.Popen(
@@ -126,7 +129,7 @@ class Cluster:
             text=True,
             start_new_session=True,
         )
-        self.addresses = [f"127.0.0.1:{port}" for port in free_ports(servers)]
+        self.addresses = [f"127.0.0.1:{port}{':tls' if tls else ''}" for port in free_ports(servers)]
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * servers
         self.stopped: set[int] = set()
         self.prefixes: list[str] = []
@@ -175,6 +178,7 @@ class Cluster:
             *("--datadir", str(place / "data"), "--logdir", str(place)),
             *("--locality-machineid", f"machine{i}", "--locality-zoneid", f"zone{i}"),
             *SERVER_OPTIONS,
+            *self.tls,
         ]
         with (place / "output").open("ab") as output:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -229,7 +233,8 @@ class Cluster:
 
     def fdbcli(self, command: str, seconds: int = START_SECONDS) -> str:
         """What fdbcli answers; raises if it reports an error."""
-        arguments = [str(find("fdbcli")), "-C", str(self.file), "--timeout", str(seconds), "--exec", command]
+        arguments = [str(find("fdbcli")), "-C", str(self.file), "--timeout", str(seconds), *self.tls]
+        arguments += ["--exec", command]
         answer = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=seconds + 30)
         if answer.returncode != 0 or "ERROR:" in answer.stdout:
             raise RuntimeError(f"fdbcli: {command}: {answer.stdout}{answer.stderr}{self._last_words()}")
