@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,15 @@ static void stop_at_exit(void)
     owner = 0;
     if (loaded.fdb_stop_network() == 0)
         pthread_join(network, NULL);
+}
+
+void kvi_fdb_arm_exit(kvi_fdb_moment moment)
+{
+    static _Atomic pid_t armed[KVI_FDB_MOMENTS];
+    pid_t here = getpid();
+    if (atomic_load_explicit(&armed[moment], memory_order_relaxed) != here &&
+        atomic_exchange(&armed[moment], here) != here)
+        atexit(stop_at_exit);
 }
 
 /* A private copy of the library's file, which the loader takes for another library. */

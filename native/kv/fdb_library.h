@@ -78,4 +78,10 @@ typedef struct kvi_fdb {
  * the process. MV_URL if there is no library, or other options are asked for later; MV_IO. */
 int kvi_fdb_load(const kvi_fdb_options *options, const kvi_fdb **fdb);
 
+/* The network is stopped at exit, before the client's static objects go. It makes some of them
+ * only when it first needs them (for traces, say), and what was made last goes first: so the
+ * handler is registered again after the first answer and after the first commit. */
+typedef enum kvi_fdb_moment { KVI_FDB_ANSWERED, KVI_FDB_COMMITTED, KVI_FDB_MOMENTS } kvi_fdb_moment;
+void kvi_fdb_arm_exit(kvi_fdb_moment moment);
+
 #endif

@@ -99,6 +99,7 @@ fdb_error_t kvi_fdb_await(fdb_txn *t, FDBFuture *future, unsigned round)
             (void)set_timeout(t, wait);
     }
     fdb_error_t error = f->fdb_future_block_until_ready(future);
+    kvi_fdb_arm_exit(KVI_FDB_ANSWERED);
     if (round == t->round) {
         t->round++;
         kvi_fdb_count(t->engine, COUNT_rounds, 1);
@@ -286,6 +287,7 @@ static fdb_error_t commit(fdb_txn *t, kv_stamp *stamp)
         error = known;
     f->fdb_future_destroy(done);
     f->fdb_future_destroy(version);
+    kvi_fdb_arm_exit(KVI_FDB_COMMITTED);
     kvi_fdb_count(t->engine, COUNT_commits, !error);
     return error;
 }

@@ -1,5 +1,8 @@
 """The cluster engine on a real FoundationDB server."""
 
+import shutil
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import apsw
 import pytest
 
 import mvsqlite_py
-from cluster import Cluster
+from cluster import Cluster, find_client
 from mvsqlite_py import EngineError, StoreError
 
 
@@ -55,3 +58,24 @@ def test_a_cluster_that_does_not_answer_is_an_error_after_a_bounded_wait(
 def test_addresses_that_name_no_cluster(address: str) -> None:
     with pytest.raises(StoreError):
         mvsqlite_py.open_store(address)
+
+
+LIVE = """
+import sys, mvsqlite_py
+connection = mvsqlite_py.connect("a.db", sys.argv[1])
+connection.execute("CREATE TABLE t(x); INSERT INTO t VALUES (1)")
+print(connection.execute("SELECT x FROM t").fetchall())
+"""
+
+
+@pytest.mark.parametrize("option", ["trace", "clients"])
+def test_options_of_the_client_library(fdb_cluster: Cluster, tmp_path: Path, option: str) -> None:
+    """Trace files; client libraries for other servers. The process ends as it should."""
+    library = find_client()
+    if option == "clients":
+        assert library
+        shutil.copy(library, tmp_path / "libfdb_c_copy.so")
+    url = fdb_cluster.url(**{option: str(tmp_path)})
+    done = subprocess.run([sys.executable, "-c", LIVE, url], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[(1,)]\n"), done.stderr
+    assert option != "trace" or list(tmp_path.glob("trace.*"))
