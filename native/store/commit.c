@@ -291,6 +291,31 @@ static int transact(commit *c, mv_db **dbs, kv_stamp *stamp)
     return kv_transact_from(dbs[0]->store->kv, reader, commit_in, c, stamp);
 }
 
+/* Writes the newest-commit record as it is. Every commit guards it, so one that is still under
+ * way fails from now on; one that was first has changed it. */
+static int rewrite_newest(kv_txn *txn, void *ctx)
+{
+    mv_db *db = ctx;
+    mvi_key key = mvi_key_latest(db->ns);
+    uint8_t copy[MVI_LATEST_ROOM];
+    mv_slice value;
+    int rc = mvi_guard(txn, &key);
+    if (!rc)
+        rc = kv_get(txn, mvi_key_slice(&key), &value);
+    if (rc || value.size > sizeof copy)
+        return rc ? rc : mv_fail(MV_CORRUPT, "the record of the newest commit has %zu bytes", value.size);
+    memcpy(copy, value.data, value.size);
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(copy, value.size));
+}
+
+int mvi_make_certain(mv_db *db)
+{
+    int rc = db->uncertain ? kv_transact(db->store->kv, rewrite_newest, db, NULL) : MV_OK;
+    if (!rc)
+        db->uncertain = 0;
+    return rc;
+}
+
 int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
 {
     mv_stamp made = mvi_zero_stamp;
@@ -320,6 +345,8 @@ int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp)
     }
     for (size_t i = 0; i < n && !rc; i++)
         committed(&parts[i], &made);
+    for (size_t i = 0; i < n && rc == MV_UNKNOWN; i++)
+        dbs[i]->uncertain = 1;
     if (parts)
         free_parts(parts, n);
     free(parts);

@@ -61,6 +61,7 @@ struct mv_db {
     int view_fits;       /* the snapshot is what the newest commit was in it */
     mvi_ahead *ahead;    /* owned; NULL until something is read */
     unsigned staleness_ms;
+    int uncertain;       /* a commit of this handle may be under way still */
     int concurrency, has_lease;
     unsigned lease_ms;
     uint64_t lease_at; /* ms, when it was taken or renewed */
@@ -197,6 +198,8 @@ typedef struct mvi_part {
     mvi_latest made; /* the newest commit as this one leaves it (stamp: afterwards) */
 } mvi_part;
 int mvi_prepare(mv_db *db, mvi_part *part);
+/* commit.c: after a commit of unknown outcome, makes sure that it happened or never will. */
+int mvi_make_certain(mv_db *db);
 void mvi_part_free(mvi_part *part);
 
 #endif

@@ -224,7 +224,8 @@ MV_API int mv_db_statements(mv_db *db, const char *sql);
  * each. A handle whose pages are all as they were gets no version. Handles stay
  * locked. *stamp (may be NULL) is the version, zero if there was none.
  * MV_CONFLICT: pages served to a handle were changed by others since its snapshot;
- * MV_GONE: the database was deleted; MV_IO, MV_FULL, MV_UNREACHABLE, MV_UNKNOWN. */
+ * MV_GONE: the database was deleted; MV_IO, MV_FULL, MV_UNREACHABLE. MV_UNKNOWN: it may have
+ * happened; the handle's next snapshot tells, for it makes sure that it has or never will. */
 MV_API int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp);
 
 /* Drops what is not committed, keeping the lock. */

@@ -163,6 +163,9 @@ int mv_db_begin(mv_db *db, int *stale)
         return mv_fail(MV_MISUSE, "a new snapshot while a transaction is being written");
     if (db->staleness_ms && db->view_fits && mvi_monotonic_ms() - db->view_at < db->staleness_ms)
         return MV_OK;
+    rc = mvi_make_certain(db);
+    if (rc)
+        return rc;
     do
         rc = begin(db, db->staleness_ms, stale);
     while (mvi_again(rc, &tries));

@@ -256,7 +256,8 @@ int mv_db_lock(mv_db *db)
     int rc = acquire(db);
     if (rc)
         return rc;
-    if (!is_newest(db))
+    rc = mvi_make_certain(db);
+    if (!rc && !is_newest(db))
         rc = take_newest(db);
     if (!rc && !db->swept && db->concurrency != MV_OPTIMISTIC) {
         rc = mvi_sweep(db->store, db->ns, NULL);

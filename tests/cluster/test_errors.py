@@ -5,8 +5,10 @@ answers, and says of reads that they are too old or too new. It is switched on b
 of a process before that loads the client library.
 """
 
+import random
 import shutil
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -130,3 +132,27 @@ def test_a_client_that_changes_its_protocol(url: str, hire: Callable[..., Hand],
     assert answer["errors"] == {}
     assert VERSION_CHANGED in answer["met"]
     assert hire("check_counter", url).hear()["value"] == 20
+
+
+def test_what_is_seen_after_an_unknown_outcome_stays(fdb_cluster: Cluster) -> None:
+    """A commit that is given up while it is under way is there at the next look, or never comes."""
+    url = fdb_cluster.url(wait_ms=300)
+    with mvsqlite_py.open_store(url) as store, closing(mvsqlite_py.connect("a.db", store)) as connection:
+        connection.execute("CREATE TABLE t(x); INSERT INTO t VALUES (0)")
+        for turn in range(1, 6):
+            connection.execute("BEGIN IMMEDIATE; UPDATE t SET x = ?", (turn,))
+            stopper = threading.Timer(random.uniform(0, 0.003), fdb_cluster.stop, [0])
+            stopper.start()
+            try:
+                connection.execute("COMMIT")
+            except apsw.IOError:
+                if not connection.get_autocommit():
+                    connection.execute("ROLLBACK")
+            stopper.join()
+            fdb_cluster.cont(0)
+            fdb_cluster.wait_available()
+            seen = connection.execute("SELECT x FROM t").fetchall()
+            pause(0.5)
+            with closing(mvsqlite_py.connect("a.db", store)) as other:
+                assert other.execute("SELECT x FROM t").fetchall() == seen
+        assert store.database("a.db").verify().problems == []
