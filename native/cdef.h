@@ -31,6 +31,9 @@ typedef struct mv_info {
     mv_stamp newest;
     uint64_t newest_ms;
     uint32_t pages, page_size;
+    uint32_t parent;
+    mv_stamp base;
+    uint64_t base_ms;
 } mv_info;
 int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx);
 
@@ -78,6 +81,16 @@ int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp);
 void mv_db_rollback(mv_db *db);
 int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made);
 
+typedef struct mv_policy {
+    uint64_t all_ms;
+    uint32_t hourly, daily, weekly;
+    uint64_t least_ms;
+    uint64_t deleted_ms;
+    uint8_t statements;
+} mv_policy;
+int mv_db_policy(mv_db *db, mv_policy *policy);
+int mv_db_set_policy(mv_db *db, const mv_policy *policy);
+
 typedef struct mv_version {
     mv_stamp stamp, previous;
     uint64_t ms;
@@ -88,6 +101,7 @@ typedef struct mv_version {
     uint8_t txid[16];
     const char *host, *program, *message, *statements;
     uint64_t pid;
+    uint64_t merged;
 } mv_version;
 int mv_log_open(mv_db *db, const mv_stamp *after, const mv_stamp *until, int reverse, mv_log **log);
 int mv_log_next(mv_log *log, mv_version *version);

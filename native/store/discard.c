@@ -69,7 +69,7 @@ static int clear_in(kv_txn *txn, void *ctx)
 static int clear_all(discard *d)
 {
     int rc = kv_transact(d->store->kv, hide_in, d, NULL);
-    for (const char *kind = "shvctpwxlm"; *kind && !rc; kind++) {
+    for (const char *kind = "shvctpwxgryblm"; *kind && !rc; kind++) {
         d->kind = *kind;
         do
             rc = kv_transact(d->store->kv, clear_in, d, NULL);

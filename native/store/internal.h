@@ -149,6 +149,11 @@ int mvi_name_clear(kv_txn *txn, const char *name);
 int mvi_meta_get(kv_txn *txn, uint32_t ns, mvi_meta *meta);
 int mvi_is_unfinished(const char *name);
 
+/* ---- policy.c ------------------------------------------------------------- */
+mv_policy mvi_policy_of(const mvi_meta *meta);
+/* Older releases must not read what this transaction writes: marks the store with the format. */
+int mvi_need_format(kv_txn *txn, uint32_t format);
+
 /* ---- writes.c ---------------------------------------------------------- */
 void mvi_writes_begin(mv_db *db);
 void mvi_writes_drop(mv_db *db); /* also clears what was staged */

@@ -110,6 +110,37 @@ mvi_key mvi_key_time(uint32_t ns, uint64_t ms, const mv_stamp *stamp)
     return k;
 }
 
+mvi_key mvi_key_tag(uint32_t ns, const char *tag)
+{
+    mvi_key k = start_ns('g', ns);
+    add(&k, tag, strlen(tag));
+    return k;
+}
+
+mvi_key mvi_key_branch(uint32_t ns, uint32_t child)
+{
+    mvi_key k = start_ns('b', ns);
+    add32(&k, child);
+    return k;
+}
+
+mvi_key mvi_key_hold(uint32_t ns, const uint8_t *holder)
+{
+    mvi_key k = start_ns('r', ns);
+    add(&k, holder, MV_TXID_SIZE);
+    return k;
+}
+
+mvi_key mvi_key_forgetting(uint32_t ns)
+{
+    return start_ns('y', ns);
+}
+
+mvi_key mvi_key_kind(char kind, uint32_t ns)
+{
+    return start_ns(kind, ns);
+}
+
 mvi_key mvi_key_staged(uint32_t ns, const uint8_t *txid, uint32_t pgno)
 {
     mvi_key k = start_ns('s', ns);

@@ -11,10 +11,14 @@
  *   mv/c <ns> <stamp> [chunk]  commit record; a long page set goes on in chunks
  *   mv/t <ns> <ms> <stamp>     time index
  *   mv/x <ns>                  how far a copy from another store has come
+ *   mv/g <ns> <tag>            a tag: the stamp of the version that bears the name
+ *   mv/b <ns> <child>          a branch of the database: the stamp it began at
+ *   mv/r <ns> <holder>         an open snapshot of a reader that may be on another host
+ *   mv/y <ns>                  forgetting that is under way
  *   mv/s <ns> <txid> <pgno>    a staged page of a large commit
  *   mv/p <ns> <txid>           the record of that large commit
  *
- * ns, pgno: 4 bytes; ms: 8; stamp: 10; txid: 16; chunk: 2. All big-endian.
+ * ns, pgno, child: 4 bytes; ms: 8; stamp: 10; txid, holder: 16; chunk: 2. All big-endian.
  * An image too long for its place (image.h) goes on under its key with one more
  * byte, MVI_MORE. */
 #ifndef MV_KEYS_H
@@ -53,6 +57,12 @@ mvi_key mvi_key_history(uint32_t ns, uint32_t pgno, const mv_stamp *stamp);
 mvi_key mvi_key_commit(uint32_t ns, const mv_stamp *stamp);
 mvi_key mvi_key_chunk(uint32_t ns, const mv_stamp *stamp, uint16_t chunk);
 mvi_key mvi_key_time(uint32_t ns, uint64_t ms, const mv_stamp *stamp);
+mvi_key mvi_key_tag(uint32_t ns, const char *tag);
+mvi_key mvi_key_branch(uint32_t ns, uint32_t child);
+mvi_key mvi_key_hold(uint32_t ns, const uint8_t *holder);
+mvi_key mvi_key_forgetting(uint32_t ns);
+/* The first key of a kind of a database; mvi_key_after of it ends them. */
+mvi_key mvi_key_kind(char kind, uint32_t ns);
 mvi_key mvi_key_staged(uint32_t ns, const uint8_t *txid, uint32_t pgno);
 mvi_key mvi_key_pending(uint32_t ns, const uint8_t *txid);
 

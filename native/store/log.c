@@ -58,6 +58,7 @@ static int decode_version(const mv_stamp *stamp, mv_slice value, char **texts, m
         .message = strings[2],
         .statements = strings[3],
         .pid = r.pid,
+        .merged = r.merged,
     };
     memcpy(version->txid, r.txid, MV_TXID_SIZE);
     return MV_OK;

@@ -35,7 +35,7 @@
 #define MV_STAMP_SIZE 10
 #define MV_TXID_SIZE 16
 #define MV_NAME_MAX 255
-#define MV_STORED_FORMAT 1 /* of the data; a newer one is refused with MV_FORMAT */
+#define MV_STORED_FORMAT 2 /* of the data; a newer one is refused with MV_FORMAT. 2: branches, forgotten versions */
 
 typedef struct mv_store mv_store;
 typedef struct mv_db mv_db;
@@ -97,6 +97,9 @@ typedef struct mv_info {
     mv_stamp newest;
     uint64_t newest_ms;
     uint32_t pages, page_size;
+    uint32_t parent; /* of a branch: the id of the database it began in; 0: it is none */
+    mv_stamp base;   /* and the version it began at */
+    uint64_t base_ms;
 } mv_info;
 /* Calls `each` for every database by id, deleted ones too; stops at its first
  * non-zero answer and returns it. */
@@ -107,6 +110,15 @@ MV_API int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info),
 #define MV_UNFINISHED ".importing-"
 #define MV_COPYING ".copying-"
 MV_API int mv_discard(mv_store *store, uint32_t id);
+
+/* ---- branches -------------------------------------------------------------- */
+
+/* Makes a database that begins as version `at` (NULL: the newest) of the one named, in constant
+ * time: it shares that one's pages until it writes its own. Its history goes on from there, that
+ * before included; both are written from then on without the other. The parent's version stays
+ * while the branch needs it, also if the parent is deleted.
+ * MV_NOTFOUND, MV_EXISTS, MV_NOVERSION. */
+MV_API int mv_branch(mv_store *store, const char *name, const mv_stamp *at, const char *as);
 
 /* ---- copies ------------------------------------------------------------ */
 
@@ -235,6 +247,38 @@ MV_API void mv_db_rollback(mv_db *db);
  * releases the lock. MV_NOVERSION, MV_BUSY, and what mv_db_commit returns. */
 MV_API int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made);
 
+/* Makes the newest state of its branch the newest one of this database, as a commit of its own,
+ * which whoever has it open sees like any other; the state before becomes the branch `keep` (NULL:
+ * it stays as a version only), in the same transaction. The branch itself stays as it is.
+ * MV_NOTFOUND; MV_MISUSE: it is no branch of this database or of a branch of it; MV_EXISTS: `keep`
+ * is taken; and what mv_db_revert returns. */
+MV_API int mv_db_promote(mv_db *db, const char *branch, const char *keep, mv_stamp *made);
+
+/* ---- tags and retention ----------------------------------------------------
+ * A tag is a name for a version, which is then kept for ever. */
+
+/* Names are as of databases. MV_NOVERSION, MV_EXISTS: the tag names another version already. */
+MV_API int mv_db_tag(mv_db *db, const char *tag, const mv_stamp *stamp);
+MV_API int mv_db_untag(mv_db *db, const char *tag); /* MV_NOTFOUND */
+/* Calls `each` for every tag by name; stops at its first non-zero answer and returns it. */
+MV_API int mv_db_tags(mv_db *db, int (*each)(void *ctx, const char *tag, const mv_stamp *stamp), void *ctx);
+
+/* How long versions of a database are kept. A version is kept if any line says so: it is the newest
+ * one, it was followed by the next one less than all_ms or least_ms ago, or it is the last one of
+ * one of the last so many hours, days, weeks (UTC, Monday) in which there is a version; or a tag, a
+ * branch or an open snapshot needs it. Nothing is forgotten but by mv_gc. */
+#define MV_FOR_EVER UINT64_MAX
+typedef enum mv_statement_mode { MV_STATEMENTS_TEXT, MV_STATEMENTS_OFF, MV_STATEMENTS_VALUES } mv_statement_mode;
+typedef struct mv_policy {
+    uint64_t all_ms;                /* default: for ever */
+    uint32_t hourly, daily, weekly; /* default: 0 */
+    uint64_t least_ms;              /* the least age of what is forgotten, whatever else is said; default: one hour */
+    uint64_t deleted_ms;            /* a deleted database can be brought back for so long; default: for ever */
+    uint8_t statements;             /* what commits record of their statements: mv_statement_mode */
+} mv_policy;
+MV_API int mv_db_policy(mv_db *db, mv_policy *policy);
+MV_API int mv_db_set_policy(mv_db *db, const mv_policy *policy); /* MV_MISUSE: a field is out of range */
+
 /* ---- history ----------------------------------------------------------- */
 
 typedef enum mv_kind { MV_KIND_COMMIT = 0, MV_KIND_REVERT = 1 } mv_kind;
@@ -249,6 +293,7 @@ typedef struct mv_version {
     uint8_t txid[MV_TXID_SIZE];
     const char *host, *program, *message, *statements; /* "" if unknown; live until the next mv_log call */
     uint64_t pid;
+    uint64_t merged; /* so many versions before this one were forgotten; `changed` counts their pages too */
 } mv_version;
 
 /* Walks the versions in (after, until], newest first if `reverse`. NULL: no bound. */

@@ -316,6 +316,9 @@ int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *
             .newest_ms = all[i].latest.ms,
             .pages = all[i].latest.pages,
             .page_size = all[i].latest.page_size,
+            .parent = all[i].meta.parent,
+            .base = all[i].meta.base.stamp,
+            .base_ms = all[i].meta.base.ms,
         };
         rc = each(ctx, &info);
     }

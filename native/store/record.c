@@ -43,23 +43,97 @@ int mvi_latest_decode(mv_slice value, mvi_latest *latest)
     return MV_OK;
 }
 
+static size_t encode_base(const mvi_meta *meta, uint8_t *out)
+{
+    out[0] = MVI_BASE;
+    out[1] = MVI_BASE_SIZE;
+    mvi_put32(out + 2, meta->parent);
+    memcpy(out + 6, meta->base.stamp.bytes, MV_STAMP_SIZE);
+    mvi_put32(out + 16, meta->base.pages);
+    out[20] = log2_of(meta->base.page_size);
+    mvi_put64(out + 21, meta->base.ms);
+    return 2 + MVI_BASE_SIZE;
+}
+
+static void decode_base(const uint8_t *p, mvi_meta *meta)
+{
+    meta->parent = mvi_get32(p);
+    memcpy(meta->base.stamp.bytes, p + 4, MV_STAMP_SIZE);
+    meta->base.pages = mvi_get32(p + 14);
+    meta->base.page_size = size_of(p[18]);
+    meta->base.ms = mvi_get64(p + 19);
+}
+
+static size_t encode_policy(const mv_policy *policy, uint8_t *out)
+{
+    out[0] = MVI_POLICY;
+    out[1] = MVI_POLICY_SIZE;
+    mvi_put64(out + 2, policy->all_ms);
+    mvi_put32(out + 10, policy->hourly);
+    mvi_put32(out + 14, policy->daily);
+    mvi_put32(out + 18, policy->weekly);
+    mvi_put64(out + 22, policy->least_ms);
+    mvi_put64(out + 30, policy->deleted_ms);
+    out[38] = policy->statements;
+    return 2 + MVI_POLICY_SIZE;
+}
+
+static void decode_policy(const uint8_t *p, mvi_meta *meta)
+{
+    meta->has_policy = 1;
+    meta->policy = (mv_policy){
+        .all_ms = mvi_get64(p),
+        .hourly = mvi_get32(p + 8),
+        .daily = mvi_get32(p + 12),
+        .weekly = mvi_get32(p + 16),
+        .least_ms = mvi_get64(p + 20),
+        .deleted_ms = mvi_get64(p + 28),
+        .statements = p[36],
+    };
+}
+
 size_t mvi_meta_encode(const mvi_meta *meta, uint8_t *out)
 {
-    size_t n = strlen(meta->name);
+    size_t n = 16 + strlen(meta->name);
     mvi_put64(out, meta->created_ms);
     mvi_put64(out + 8, meta->deleted_ms);
-    memcpy(out + 16, meta->name, n);
-    return 16 + n;
+    memcpy(out + 16, meta->name, n - 16);
+    if (meta->parent || meta->has_policy)
+        out[n++] = 0;
+    if (meta->parent)
+        n += encode_base(meta, out + n);
+    if (meta->has_policy)
+        n += encode_policy(&meta->policy, out + n);
+    return n;
+}
+
+static int decode_parts(const uint8_t *p, const uint8_t *end, mvi_meta *meta)
+{
+    while (p < end) {
+        if (end - p < 2 || end - p < 2 + p[1])
+            return MV_CORRUPT;
+        if (p[0] == MVI_BASE && p[1] == MVI_BASE_SIZE)
+            decode_base(p + 2, meta);
+        else if (p[0] == MVI_POLICY && p[1] == MVI_POLICY_SIZE)
+            decode_policy(p + 2, meta);
+        p += 2 + p[1];
+    }
+    return MV_OK;
 }
 
 int mvi_meta_decode(mv_slice value, mvi_meta *meta)
 {
+    memset(meta, 0, sizeof *meta);
     if (value.size < 17 || value.size > MVI_META_ROOM)
         return mv_fail(MV_CORRUPT, "the metadata of a database have %zu bytes", value.size);
+    const uint8_t *name = value.data + 16, *end = value.data + value.size;
+    const uint8_t *stop = memchr(name, 0, value.size - 16);
+    size_t n = (size_t)((stop ? stop : end) - name);
+    if (n > MV_NAME_MAX || (stop && decode_parts(stop + 1, end, meta) != MV_OK))
+        return mv_fail(MV_CORRUPT, "the metadata of a database cannot be read");
     meta->created_ms = mvi_get64(value.data);
     meta->deleted_ms = mvi_get64(value.data + 8);
-    memcpy(meta->name, value.data + 16, value.size - 16);
-    meta->name[value.size - 16] = 0;
+    memcpy(meta->name, name, n);
     return MV_OK;
 }
 
@@ -111,15 +185,19 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     mvi_buf_varint(out, chunks ? 0 : set_bytes.size);
     if (!chunks)
         mvi_buf_add(out, set_bytes.data, set_bytes.size);
-    mvi_buf pid = {0};
+    mvi_buf pid = {0}, merged = {0};
     mvi_buf_varint(&pid, record->pid);
+    if (record->merged)
+        mvi_buf_varint(&merged, record->merged);
     add_text(out, MVI_HOST, record->host);
     add_text(out, MVI_PROGRAM, record->program);
     add_text(out, MVI_PID, mvi_slice(pid.data, pid.size));
     add_text(out, MVI_MESSAGE, record->message);
     add_text(out, MVI_STATEMENTS, record->statements);
-    out->failed |= pid.failed;
+    add_text(out, MVI_MERGED, mvi_slice(merged.data, merged.size));
+    out->failed |= pid.failed | merged.failed;
     mvi_buf_free(&pid);
+    mvi_buf_free(&merged);
     if (out->failed)
         return;
     mvi_put32(checksum, (uint32_t)mvi_checksum(out->data + begin, out->size - begin, 0));
@@ -144,6 +222,7 @@ static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
     case MVI_PID: record->pid = mvi_read_varint(&r); break;
     case MVI_MESSAGE: record->message = text; break;
     case MVI_STATEMENTS: record->statements = text; break;
+    case MVI_MERGED: record->merged = mvi_read_varint(&r); break;
     default: break; /* of a later release: no harm in not knowing it */
     }
 }

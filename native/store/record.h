@@ -19,11 +19,20 @@ typedef struct mvi_latest {
 size_t mvi_latest_encode(const mvi_latest *latest, uint8_t *out);
 int mvi_latest_decode(mv_slice value, mvi_latest *latest);
 
-/* mv/m: created ms 8 | deleted ms 8 | name */
-#define MVI_META_ROOM (16 + MV_NAME_MAX)
+/* mv/m: created ms 8 | deleted ms 8 | name | then, if there is more to say, 0 and for each part:
+ *       tag 1, size 1, bytes. MVI_BASE: of a branch: parent's id 4 | version it began at 10 | its
+ *       pages 4 | log2(page size) 1 | ms 8. MVI_POLICY: what mv_policy holds, in its order. */
+enum { MVI_BASE = 1, MVI_POLICY = 2 };
+#define MVI_BASE_SIZE 27
+#define MVI_POLICY_SIZE 37
+#define MVI_META_ROOM (16 + MV_NAME_MAX + 1 + 2 + MVI_BASE_SIZE + 2 + MVI_POLICY_SIZE)
 typedef struct mvi_meta {
     uint64_t created_ms, deleted_ms;
     char name[MV_NAME_MAX + 1];
+    uint32_t parent; /* of a branch; 0: it is none */
+    mvi_latest base; /* the parent's version it began at (flags 0) */
+    int has_policy;  /* else the policy is the default one */
+    mv_policy policy;
 } mvi_meta;
 size_t mvi_meta_encode(const mvi_meta *meta, uint8_t *out);
 int mvi_meta_decode(mv_slice value, mvi_meta *meta);
@@ -42,12 +51,14 @@ int mvi_pending_decode(mv_slice value, mvi_pending *pending);
 /* mv/c: txid 16 | previous stamp 10 | ms 8 | pages 4 | log2(page size) 1 | kind 1 |
  *       target 10 if a revert | pages changed varint | chunks varint |
  *       set of pages: size varint, bytes (empty if it stands in chunks) |
- *       then for each text: tag 1, size varint, bytes | checksum 4 of all before it */
-enum { MVI_HOST = 1, MVI_PROGRAM = 2, MVI_PID = 3, MVI_MESSAGE = 4, MVI_STATEMENTS = 5 };
+ *       then for each text: tag 1, size varint, bytes | checksum 4 of all before it
+ * Where versions before this one were forgotten (gc.c), the previous stamp is that of the last one
+ * kept, the set has the pages of the forgotten ones too, and MVI_MERGED says how many they are. */
+enum { MVI_HOST = 1, MVI_PROGRAM = 2, MVI_PID = 3, MVI_MESSAGE = 4, MVI_STATEMENTS = 5, MVI_MERGED = 6 };
 typedef struct mvi_record {
     const uint8_t *txid;
     mv_stamp previous, target;
-    uint64_t ms, changed, chunks, pid;
+    uint64_t ms, changed, chunks, pid, merged;
     uint32_t pages, page_size;
     uint8_t kind;
     mv_slice set, host, program, message, statements; /* borrowed from the value */
