@@ -37,6 +37,8 @@ typedef struct mv_info {
 } mv_info;
 int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info), void *ctx);
 
+int mv_branch(mv_store *store, const char *name, const mv_stamp *at, const char *as);
+
 int mv_discard(mv_store *store, uint32_t id);
 
 typedef struct mv_copy {
@@ -80,6 +82,7 @@ int mv_db_statements(mv_db *db, const char *sql);
 int mv_db_commit(mv_db **dbs, size_t n, mv_stamp *stamp);
 void mv_db_rollback(mv_db *db);
 int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made);
+int mv_db_promote(mv_db *db, const char *branch, const char *keep, mv_stamp *made);
 
 typedef struct mv_policy {
     uint64_t all_ms;
@@ -108,6 +111,7 @@ int mv_log_next(mv_log *log, mv_version *version);
 void mv_log_close(mv_log *log);
 int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version);
 int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint32_t **pages, size_t *n);
+int mv_db_differing(mv_db *a, mv_db *b, uint32_t **pages, size_t *n);
 void mv_free(void *memory);
 typedef struct mv_usage {
     uint64_t versions, heads, head_bytes, history, history_bytes, records, record_bytes, staged_bytes;

@@ -57,7 +57,9 @@ static void want(mv_db *db, kv_txn *txn, wanted *w, uint32_t pgno)
     if (pgno == 0 || pgno > db->snap.pages || mvi_cache_has(db->store->cache, db->ns, pgno, &db->snap.stamp))
         return;
     w->keys[w->n++] = mvi_key_head(db->ns, pgno);
-    if (w->n == sizeof w->keys / sizeof *w->keys)
+    if (mvi_line_inherits(db->line, pgno)) /* most pages of a branch are its parent's */
+        w->keys[w->n++] = mvi_key_head(db->line->parent->ns, pgno);
+    if (w->n + 2 > sizeof w->keys / sizeof *w->keys)
         flush(txn, w);
 }
 

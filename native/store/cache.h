@@ -17,6 +17,7 @@ typedef struct mvi_origin {
     mv_stamp stamp;
     uint32_t size;  /* bytes; 0: the page has never been written */
     uint8_t depth;
+    uint8_t inherited; /* a branch has it from its base: there is no image of its own to replace */
 } mvi_origin;
 
 mvi_cache *mvi_cache_new(size_t bytes); /* NULL: out of memory */

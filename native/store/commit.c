@@ -172,6 +172,17 @@ static int write_part(kv_txn *txn, commit *c, mvi_part *part)
     return rc;
 }
 
+/* What the commit follows becomes a branch, if that was asked for. */
+static int keep_branch(kv_txn *txn, const commit *c, const mvi_part *part)
+{
+    const mv_db *db = part->db;
+    uint32_t ns;
+    if (!db->keep)
+        return MV_OK;
+    return mvi_branch_make(txn, db->store, mvi_line_of(db->line, &part->made.stamp)->ns, &part->made, db->keep,
+                           c->now_ms, &ns);
+}
+
 static int commit_in(kv_txn *txn, void *ctx)
 {
     commit *c = ctx;
@@ -180,6 +191,9 @@ static int commit_in(kv_txn *txn, void *ctx)
     for (size_t i = 0; i < c->n && !rc; i++)
         if (!c->parts[i].empty)
             rc = check_part(txn, c, &c->parts[i]);
+    for (size_t i = 0; i < c->n && !rc; i++)
+        if (!c->parts[i].empty)
+            rc = keep_branch(txn, c, &c->parts[i]);
     for (size_t i = 0; i < c->n && !rc; i++)
         if (!c->parts[i].empty)
             rc = write_part(txn, c, &c->parts[i]);
@@ -203,7 +217,7 @@ static void refresh_cache(mvi_part *part, const mv_stamp *before, const mv_stamp
         const uint8_t *page = mvi_pagemap_find(&db->writes.dirty, change->pgno);
         if (!page || !change->head.size)
             continue;
-        mvi_origin origin = {*stamp, part->page_size, change->head.data[MV_STAMP_SIZE + 1]};
+        mvi_origin origin = {*stamp, part->page_size, change->head.data[MV_STAMP_SIZE + 1], 0};
         mvi_cache_put(cache, db->ns, change->pgno, stamp, &origin, page);
     }
 }

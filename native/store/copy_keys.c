@@ -345,9 +345,10 @@ static int copy_changed(mvi_copier *c, uint32_t pgno)
     mvi_image image;
     uint8_t depth = 0;
     mvi_key to = mvi_key_head(c->target, pgno);
+    mvi_line own = {.ns = c->source};
     int rc = mvi_piece_begin(&c->piece);
     if (!rc)
-        rc = mvi_load(c->piece.txn, c->source, pgno, &c->copied.version, NULL, MVI_PAGE_MAX, c->page, &origin);
+        rc = mvi_load(c->piece.txn, &own, pgno, &c->copied.version, NULL, MVI_PAGE_MAX, c->page, &origin);
     if (rc || !origin.size)
         return rc; /* it was not there */
     rc = depth_of(c, pgno, &depth);
@@ -367,7 +368,8 @@ static int copy_changed(mvi_copier *c, uint32_t pgno)
 static int copy_all_changed(mvi_copier *c)
 {
     mvi_pageset changed = {0};
-    int rc = mvi_collect(c->from, c->source, &c->copied.version, &mvi_last_stamp, &changed), tries = 0;
+    mvi_line own = {.ns = c->source};
+    int rc = mvi_collect(c->from, &own, &c->copied.version, &mvi_last_stamp, &changed), tries = 0;
     mv_slice last = mvi_key_slice(&c->copied.last);
     uint32_t p = mvi_pageset_next(&changed, last.size ? mvi_key_get_pgno(last) : 0);
     while (p && p <= c->newest.pages && !rc) {

@@ -162,7 +162,8 @@ static int add_changed(meter *m, uint32_t pgno)
 static int add_all_changed(meter *m)
 {
     mvi_pageset changed = {0};
-    int rc = mvi_collect(m->piece.store, m->ns, &m->until, &mvi_last_stamp, &changed), tries = 0;
+    mvi_line own = {.ns = m->ns};
+    int rc = mvi_collect(m->piece.store, &own, &m->until, &mvi_last_stamp, &changed), tries = 0;
     uint32_t p = mvi_pageset_next(&changed, 0);
     while (p && !rc) {
         rc = mvi_pageset_has(&m->heads, p) ? MV_OK : add_changed(m, p);

@@ -54,7 +54,8 @@ int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest)
     return rc;
 }
 
-static int find_ns_in(kv_txn *txn, const char *name, uint32_t *ns, mvi_latest *latest)
+/* `line` is the caller's to free; NULL if this fails. */
+static int find_ns_in(kv_txn *txn, const char *name, mvi_line **line, mvi_latest *latest)
 {
     mvi_key key = mvi_key_name(name);
     mv_slice value;
@@ -63,11 +64,14 @@ static int find_ns_in(kv_txn *txn, const char *name, uint32_t *ns, mvi_latest *l
         rc = mv_fail(MV_CORRUPT, "the name \"%s\" leads to %zu bytes that are no database id", name, value.size);
     if (rc)
         return rc;
-    *ns = mvi_get32(value.data);
-    return mvi_get_latest(txn, *ns, latest);
+    uint32_t ns = mvi_get32(value.data);
+    mvi_key newest = mvi_key_latest(ns), meta = mvi_key_meta(ns);
+    kv_prefetch(txn, (mv_slice[]){mvi_key_slice(&newest), mvi_key_slice(&meta)}, 2);
+    rc = mvi_get_latest(txn, ns, latest);
+    return rc ? rc : mvi_line_read(txn, ns, line);
 }
 
-static int find_ns(mv_store *store, const char *name, uint32_t *ns, mvi_latest *latest)
+static int find_ns(mv_store *store, const char *name, mvi_line **line, mvi_latest *latest)
 {
     kv_txn *txn;
     int rc, tries = 0;
@@ -75,7 +79,7 @@ static int find_ns(mv_store *store, const char *name, uint32_t *ns, mvi_latest *
         rc = kv_read_begin(store->kv, &txn);
         if (rc)
             return rc;
-        rc = find_ns_in(txn, name, ns, latest);
+        rc = find_ns_in(txn, name, line, latest);
         kv_read_end(txn);
     } while (mvi_again(rc, &tries));
     return rc;
@@ -83,30 +87,32 @@ static int find_ns(mv_store *store, const char *name, uint32_t *ns, mvi_latest *
 
 int mv_db_open(mv_store *store, const char *name, int flags, mv_db **out)
 {
-    uint32_t ns = 0;
+    mvi_line *line = NULL;
     mvi_latest latest;
     *out = NULL;
     int rc = mvi_check_name(name);
     if (!rc)
-        rc = find_ns(store, name, &ns, &latest);
+        rc = find_ns(store, name, &line, &latest);
     if (rc == MV_NOTFOUND && flags & MV_CREATE) {
         rc = mv_create(store, name);
         if (!rc || rc == MV_EXISTS) /* another was first: its database is as good */
-            rc = find_ns(store, name, &ns, &latest);
+            rc = find_ns(store, name, &line, &latest);
     }
     if (rc == MV_NOTFOUND)
         return mv_fail(MV_NOTFOUND, "no database \"%s\" in store %s", name, store->url);
     if (rc)
         return rc;
     mv_db *db = calloc(1, sizeof *db);
-    if (db && !(db->scratch = malloc(MVI_PAGE_MAX))) {
+    if (!db || !(db->scratch = malloc(MVI_PAGE_MAX)))
+        rc = mv_fail(MV_NOMEM, "out of memory opening database \"%s\"", name);
+    if (rc) {
         free(db);
-        db = NULL;
+        mvi_line_free(line);
+        return rc;
     }
-    if (!db)
-        return mv_fail(MV_NOMEM, "out of memory opening database \"%s\"", name);
     db->store = store;
-    db->ns = ns;
+    db->ns = line->ns;
+    db->line = line;
     db->snap = latest;
     db->lease_ms = MV_LEASE_MS;
     memcpy(db->name, name, strlen(name) + 1);
@@ -123,6 +129,7 @@ void mv_db_close(mv_db *db)
     mvi_view_drop(db);
     mvi_ahead_free(db->ahead);
     mvi_pageset_clear(&db->served);
+    mvi_line_free(db->line);
     free(db->version_texts);
     free(db->scratch);
     free(db);
@@ -213,17 +220,24 @@ static int decode_chain(const chain *c, uint32_t pgno, const mvi_image *head, ui
     return rc;
 }
 
+/* Zeros of another size: a branch's database did not reach this page, which its base has. */
+static int stands_for_nothing(const mvi_image *image, uint32_t room)
+{
+    return image->codec == MVI_ZERO && image->size != room;
+}
+
 static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
-                        uint32_t room, uint8_t *page, mvi_origin *origin)
+                        uint32_t room, uint8_t *page, mvi_origin *origin, int *there)
 {
     chain *c = calloc(1, sizeof *c);
     uint8_t *other = malloc(MVI_PAGE_MAX);
     int rc = c && other ? collect_chain(txn, cursor, pgno, at, c) : mv_fail(MV_NOMEM, "out of memory reading history");
     if (rc == MV_NOTFOUND)
         rc = MV_OK;
-    if (!rc && c->n > 0 && mvi_stamp_cmp(&c->images[0].stamp, at) <= 0) {
+    *there = !rc && c->n > 0 && mvi_stamp_cmp(&c->images[0].stamp, at) <= 0;
+    if (*there && !stands_for_nothing(&c->images[0], room)) {
         rc = decode_chain(c, pgno, head, room, page, other);
-        *origin = (mvi_origin){c->images[0].stamp, c->images[0].size, 0};
+        *origin = (mvi_origin){c->images[0].stamp, c->images[0].size, 0, 0};
     }
     for (size_t i = 0; c && i < c->n; i++)
         mvi_buf_free(&c->payloads[i]);
@@ -232,60 +246,92 @@ static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_
     return rc;
 }
 
-/* `history`: the page's history after `at`, if it was asked for already; closed here. */
-static int load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
-                kv_cursor *history, uint32_t room, uint8_t *page, mvi_origin *origin)
+static int decode_head(const mvi_image *image, uint32_t pgno, uint32_t room, uint8_t *page, mvi_origin *origin)
+{
+    if (stands_for_nothing(image, room))
+        return MV_OK;
+    int rc = image->size > room ? wrong_size(pgno, image->size) : mvi_image_decode(image, pgno, NULL, 0, page);
+    *origin = (mvi_origin){image->stamp, image->size, image->depth, 0};
+    return rc;
+}
+
+/* From what the database itself has stored; *there: that tells how the page was. Else, if the
+ * page `inherits`, its base tells. `history`: the page's history after `at`, if it was asked for
+ * already; closed here. */
+static int load_own(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                    kv_cursor *history, int inherits, uint32_t room, uint8_t *page, mvi_origin *origin, int *there)
 {
     mvi_buf scratch = {0};
     mvi_image image;
-    int rc = MV_NOTFOUND, staged = 0;
+    int rc = MV_NOTFOUND;
     *origin = (mvi_origin){.size = 0};
     if (pending && pending->flags & MVI_PENDING && mvi_stamp_cmp(at, &pending->stamp) >= 0) {
         mvi_key key = mvi_key_staged(ns, pending->pending, pgno), head = mvi_key_head(ns, pgno);
         kv_prefetch(txn, (mv_slice[]){mvi_key_slice(&key), mvi_key_slice(&head)}, 2);
         rc = mvi_image_get(txn, &key, &scratch, &image);
-        staged = rc == MV_OK;
-        if (staged)
+        if (rc == MV_OK)
             image.stamp = pending->stamp;
     }
     if (rc == MV_NOTFOUND) {
         mvi_key key = mvi_key_head(ns, pgno);
         rc = mvi_image_get(txn, &key, &scratch, &image);
     }
-    if (!rc && mvi_stamp_cmp(&image.stamp, at) <= 0) {
-        rc = image.size > room ? wrong_size(pgno, image.size) : mvi_image_decode(&image, pgno, NULL, 0, page);
-        *origin = (mvi_origin){image.stamp, image.size, image.depth};
+    *there = !rc && mvi_stamp_cmp(&image.stamp, at) <= 0;
+    if (*there) {
+        rc = decode_head(&image, pgno, room, page, origin);
+    } else if (rc == MV_NOTFOUND && inherits) { /* it was never written here */
+        rc = MV_OK;
     } else if (!rc || rc == MV_NOTFOUND) {
         const mvi_image *head = rc ? NULL : &image;
         rc = history ? MV_OK : open_chain(txn, ns, pgno, at, &history);
         if (!rc)
-            rc = load_history(txn, history, pgno, at, head, room, page, origin);
+            rc = load_history(txn, history, pgno, at, head, room, page, origin, there);
     }
     kv_cursor_close(history);
     mvi_buf_free(&scratch);
     return rc;
 }
 
-int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending, uint32_t room,
-             uint8_t *page, mvi_origin *origin)
+/* Up the line, until there is an image. */
+static int load(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+                int past, uint32_t room, uint8_t *page, mvi_origin *origin)
 {
-    return load(txn, ns, pgno, at, pending, NULL, room, page, origin);
+    const mvi_line *own = mvi_line_of(line, at);
+    mv_stamp as_of = *at;
+    int rc = MV_OK, there = 0;
+    for (; !rc; as_of = own->base.stamp, own = own->parent) {
+        kv_cursor *history = NULL;
+        int inherits = mvi_line_inherits(own, pgno);
+        if (past)
+            rc = open_chain(txn, own->ns, pgno, &as_of, &history);
+        if (!rc)
+            rc = load_own(txn, own->ns, pgno, &as_of, own == line ? pending : NULL, history, inherits, room, page, origin,
+                          &there);
+        if (there || !inherits)
+            break;
+    }
+    origin->inherited = own != line;
+    return rc;
 }
 
-int mvi_load_past(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+int mvi_load(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+             uint32_t room, uint8_t *page, mvi_origin *origin)
+{
+    return load(txn, line, pgno, at, pending, 0, room, page, origin);
+}
+
+int mvi_load_past(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
                   uint32_t room, uint8_t *page, mvi_origin *origin)
 {
-    kv_cursor *history;
-    int rc = open_chain(txn, ns, pgno, at, &history);
-    return rc ? rc : load(txn, ns, pgno, at, pending, history, room, page, origin);
+    return load(txn, line, pgno, at, pending, 1, room, page, origin);
 }
 
 static int load_snapshot(mv_db *db, kv_txn *txn, uint32_t pgno, uint8_t *page, mvi_origin *origin)
 {
     const mvi_latest *snap = &db->snap;
     if (db->pinned && db->store->traits->hold_ms)
-        return mvi_load_past(txn, db->ns, pgno, &snap->stamp, snap, snap->page_size, page, origin);
-    return mvi_load(txn, db->ns, pgno, &snap->stamp, snap, snap->page_size, page, origin);
+        return mvi_load_past(txn, db->line, pgno, &snap->stamp, snap, snap->page_size, page, origin);
+    return mvi_load(txn, db->line, pgno, &snap->stamp, snap, snap->page_size, page, origin);
 }
 
 /* From the store; the cache holds only images that were read at a snapshot they are valid for. */

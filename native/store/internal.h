@@ -8,6 +8,7 @@
 #include "cache.h"
 #include "hostlock.h"
 #include "image.h"
+#include "lineage.h"
 #include "pagemap.h"
 #include "pageset.h"
 #include "record.h"
@@ -46,6 +47,7 @@ typedef struct mvi_ahead mvi_ahead;
 struct mv_db {
     mv_store *store;
     uint32_t ns;
+    mvi_line *line; /* itself and, of a branch, those it came from; owned */
     char name[MV_NAME_MAX + 1];
     mvi_latest snap; /* the snapshot */
     int pinned, locked;
@@ -55,7 +57,8 @@ struct mv_db {
     mvi_writes writes;
     char *message, *statements; /* for the next commit; owned */
     uint8_t kind;
-    mv_stamp target;     /* of a revert */
+    mv_stamp target;     /* of a revert or a promotion */
+    const char *keep;    /* the next commit leaves what it follows as a branch of this name; the caller's */
     kv_txn *view;        /* kept between reads where beginning costs a round trip; owned */
     uint64_t view_at;    /* ms, when it was begun */
     int view_fits;       /* the snapshot is what the newest commit was in it */
@@ -120,12 +123,12 @@ int mvi_lease_commit(kv_txn *txn, mv_db *db);
 /* ---- db.c: reading ----------------------------------------------------- */
 int mvi_check_name(const char *name); /* MV_NAME */
 int mvi_get_latest(kv_txn *txn, uint32_t ns, mvi_latest *latest); /* MV_GONE */
-/* The page as of `at`, in `page` (of `room` bytes); origin->size 0 if it was not there. `pending` (may be NULL): a large commit of that stamp whose pages
- * may still be staged. */
-int mvi_load(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+/* The page as of `at`, in `page` (of `room` bytes); origin->size 0 if it was not there. `pending`
+ * (may be NULL): a large commit of that stamp whose pages may still be staged. */
+int mvi_load(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
              uint32_t room, uint8_t *page, mvi_origin *origin);
 /* The same for a state that is probably past: asks for the head and the history in one round. */
-int mvi_load_past(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
+int mvi_load_past(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
                   uint32_t room, uint8_t *page, mvi_origin *origin);
 /* The same through the shared cache, at the handle's snapshot. */
 int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin);
@@ -135,7 +138,7 @@ uint32_t mvi_page_size(const mv_db *db);
 int mvi_touched(kv_txn *txn, uint32_t ns, const mv_stamp *after, const mv_stamp *until, const mvi_pageset *a,
                 const mvi_pageset *b, int *hit);
 /* Adds the pages changed in (after, until] to `set`; takes its own transactions. */
-int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
+int mvi_collect(mv_store *store, const mvi_line *line, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set);
 /* Reads the newest commit and what changed since the snapshot and since the shared cache,
  * and brings the cache there. *hit: a page the handle has served changed. MV_GONE. */
 int mvi_follow(mv_db *db, kv_txn *txn, mvi_latest *latest, int *hit);
@@ -146,6 +149,7 @@ void mvi_take(mv_db *db, const mvi_latest *latest, int stale);
 int mvi_name_get(kv_txn *txn, const char *name, uint32_t *ns); /* MV_NOTFOUND without a message; a conflict */
 int mvi_name_set(kv_txn *txn, const char *name, uint32_t ns);
 int mvi_name_clear(kv_txn *txn, const char *name);
+int mvi_next_id(kv_txn *txn, uint32_t *ns);
 int mvi_meta_get(kv_txn *txn, uint32_t ns, mvi_meta *meta);
 int mvi_is_unfinished(const char *name);
 
@@ -153,6 +157,18 @@ int mvi_is_unfinished(const char *name);
 mv_policy mvi_policy_of(const mvi_meta *meta);
 /* Older releases must not read what this transaction writes: marks the store with the format. */
 int mvi_need_format(kv_txn *txn, uint32_t format);
+
+/* ---- revert.c --------------------------------------------------------------- */
+/* Writes into `db`, as its transaction, the state `target` of `from` (the same handle, or one of
+ * a branch); `differing` are the pages in which that may differ from the snapshot of `db`. */
+int mvi_write_state(mv_db *db, mv_db *from, const mvi_latest *target, const mvi_pageset *differing);
+/* Runs fn, which commits, with the lock held and no transaction begun. */
+int mvi_replace(mv_db *db, int (*fn)(mv_db *db, void *ctx, mv_stamp *made), void *ctx, mv_stamp *made);
+
+/* ---- branch.c -------------------------------------------------------------- */
+/* In a transaction: makes the branch `as` that begins as `base`, a version of database `parent`. MV_EXISTS. */
+int mvi_branch_make(kv_txn *txn, const mv_store *store, uint32_t parent, const mvi_latest *base, const char *as,
+                    uint64_t now_ms, uint32_t *ns);
 
 /* ---- writes.c ---------------------------------------------------------- */
 void mvi_writes_begin(mv_db *db);
@@ -183,7 +199,7 @@ typedef struct mvi_change {
 
 /* Encodes one change: `page` (NULL: the page goes) over `old`/`origin`. `encoded` (may be
  * NULL) is the page as it was encoded before; then `page` is read only if there is an origin. */
-int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint32_t size, const uint8_t *old,
+int mvi_change_encode(mv_store *store, const mvi_line *line, uint32_t pgno, const uint8_t *page, uint32_t size, const uint8_t *old,
                       const mvi_origin *origin, const mvi_image *encoded, mvi_change *change);
 void mvi_change_free(mvi_change *change);
 /* Writes one change in a transaction. `stamp` NULL: that of this commit, else the known

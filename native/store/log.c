@@ -12,7 +12,9 @@ typedef struct entry {
 
 struct mv_log {
     mv_store *store;
-    uint32_t ns;
+    mvi_span *spans;  /* whose versions, newest first; owned */
+    size_t left, n_spans;
+    uint32_t ns;      /* the one that is read now, and what is left of it */
     mv_stamp after, until;
     int reverse, finished;
     entry entries[BATCH];
@@ -74,7 +76,7 @@ int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version)
 {
     kv_txn *txn;
     mv_slice value;
-    mvi_key key = mvi_key_commit(db->ns, stamp);
+    mvi_key key = mvi_key_commit(mvi_line_of(db->line, stamp)->ns, stamp);
     int rc, tries = 0;
     do {
         rc = kv_read_begin(db->store->kv, &txn);
@@ -99,12 +101,37 @@ int mv_log_open(mv_db *db, const mv_stamp *after, const mv_stamp *until, int rev
     if (!log)
         return mv_fail(MV_NOMEM, "out of memory reading versions");
     log->store = db->store;
-    log->ns = db->ns;
-    log->after = after ? *after : mvi_zero_stamp;
-    log->until = until ? *until : mvi_last_stamp;
     log->reverse = reverse;
-    *out = log;
-    return MV_OK;
+    mvi_span span = mvi_spans(db->line, after ? after : &mvi_zero_stamp, until ? until : &mvi_last_stamp);
+    int rc = MV_OK;
+    while (!rc && mvi_span_next(&span)) {
+        mvi_span *spans = realloc(log->spans, (log->n_spans + 1) * sizeof *spans);
+        if (!spans)
+            rc = mv_fail(MV_NOMEM, "out of memory reading versions");
+        log->spans = spans ? spans : log->spans;
+        if (spans)
+            spans[log->n_spans++] = span;
+    }
+    log->left = log->n_spans;
+    log->finished = 1;
+    if (rc)
+        mv_log_close(log);
+    *out = rc ? NULL : log;
+    return rc;
+}
+
+/* The next database of the line. 0: there is none. */
+static int next_span(mv_log *log)
+{
+    if (!log->left)
+        return 0;
+    size_t i = log->reverse ? log->n_spans - log->left : log->left - 1;
+    log->left--;
+    log->ns = log->spans[i].line->ns;
+    log->after = log->spans[i].after;
+    log->until = log->spans[i].until;
+    log->finished = 0;
+    return 1;
 }
 
 static int take(void *ctx, kv_txn *txn, const mv_stamp *stamp, const mvi_record *record)
@@ -151,12 +178,12 @@ static int refill(mv_log *log)
 
 int mv_log_next(mv_log *log, mv_version *version)
 {
-    if (log->next == log->n) {
-        int rc = log->finished ? MV_OK : refill(log);
+    while (log->next == log->n) {
+        if (log->finished && !next_span(log))
+            return MV_NOTFOUND;
+        int rc = refill(log);
         if (rc)
             return rc;
-        if (log->next == log->n)
-            return MV_NOTFOUND;
     }
     const entry *e = &log->entries[log->next++];
     return decode_version(&e->stamp, mvi_slice(log->bytes.data + e->at, e->size), &log->texts, version);
@@ -168,6 +195,7 @@ void mv_log_close(mv_log *log)
         return;
     mvi_buf_free(&log->bytes);
     free(log->texts);
+    free(log->spans);
     free(log);
 }
 
@@ -176,14 +204,12 @@ static int collect_page(void *ctx, uint32_t pgno)
     return mvi_pageset_add(ctx, pgno);
 }
 
-int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
+static int collect_span(mvi_piece *piece, const mvi_span *span, mvi_pageset *set)
 {
-    mvi_piece piece = {.store = store};
     mvi_key begin, end;
-    if (mvi_stamp_cmp(after, until) >= 0)
-        return MV_OK;
-    mvi_record_range(ns, after, until, &begin, &end);
-    mvi_walk walk = mvi_walk_over(&piece, &begin, &end, KV_BULK);
+    uint32_t ns = span->line->ns;
+    mvi_record_range(ns, &span->after, &span->until, &begin, &end);
+    mvi_walk walk = mvi_walk_over(piece, &begin, &end, KV_BULK);
     int rc = MV_OK;
     while (!rc) {
         mv_slice key, value;
@@ -194,12 +220,22 @@ int mvi_collect(mv_store *store, uint32_t ns, const mv_stamp *after, const mv_st
         mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT);
         rc = mvi_record_decode(value, &record);
         if (!rc)
-            rc = mvi_record_pages(piece.txn, ns, &stamp, &record, collect_page, set);
+            rc = mvi_record_pages(piece->txn, ns, &stamp, &record, collect_page, set);
         rc = mvi_walk_again(&walk, rc);
     }
     mvi_walk_close(&walk);
-    mvi_piece_end(&piece);
     return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+int mvi_collect(mv_store *store, const mvi_line *line, const mv_stamp *after, const mv_stamp *until, mvi_pageset *set)
+{
+    mvi_piece piece = {.store = store};
+    mvi_span span = mvi_spans(line, after, until);
+    int rc = MV_OK;
+    while (!rc && mvi_span_next(&span))
+        rc = collect_span(&piece, &span, set);
+    mvi_piece_end(&piece);
+    return rc;
 }
 
 int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint32_t **pages, size_t *n)
@@ -207,11 +243,9 @@ int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint3
     mvi_pageset set = {0};
     *pages = NULL;
     *n = 0;
-    int rc = mvi_collect(db->store, db->ns, after, until, &set);
-    if (!rc && !(*pages = malloc((set.count + 1) * sizeof **pages)))
-        rc = mv_fail(MV_NOMEM, "out of memory listing pages");
-    for (uint32_t p = mvi_pageset_next(&set, 0); p && !rc; p = mvi_pageset_next(&set, p))
-        (*pages)[(*n)++] = p;
+    int rc = mvi_collect(db->store, db->line, after, until, &set);
+    if (!rc)
+        rc = mvi_pageset_list(&set, pages, n);
     mvi_pageset_clear(&set);
     return rc;
 }

@@ -186,10 +186,11 @@ static void format_time(uint64_t ms, char *out, size_t room)
     snprintf(out + n, room - n, ".%03uZ", (unsigned)(ms % 1000));
 }
 
-/* The first (KV_REVERSE: last) entry of the time index up to `ms`. */
-static int find_time(kv_txn *txn, uint32_t ns, uint64_t ms, int flags, uint64_t *found_ms, mv_stamp *stamp)
+/* The first (KV_REVERSE: last) entry of the time index up to `ms` and, of that moment, `last`. */
+static int find_time(kv_txn *txn, uint32_t ns, uint64_t ms, const mv_stamp *last, int flags, uint64_t *found_ms,
+                     mv_stamp *stamp)
 {
-    mvi_key begin = mvi_key_time(ns, 0, &mvi_zero_stamp), end = mvi_key_after(mvi_key_time(ns, ms, &mvi_last_stamp));
+    mvi_key begin = mvi_key_time(ns, 0, &mvi_zero_stamp), end = mvi_key_after(mvi_key_time(ns, ms, last));
     kv_cursor *cursor;
     mv_slice key, value;
     int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 1, flags, &cursor);
@@ -209,7 +210,10 @@ static int no_version(kv_txn *txn, const mv_db *db, const char *moment)
     uint64_t first_ms;
     mv_stamp stamp;
     char text[48];
-    int rc = find_time(txn, db->ns, UINT64_MAX / 2, 0, &first_ms, &stamp);
+    const mvi_line *oldest = db->line;
+    while (oldest->parent)
+        oldest = oldest->parent;
+    int rc = find_time(txn, oldest->ns, UINT64_MAX / 2, &mvi_last_stamp, 0, &first_ms, &stamp);
     if (rc == MV_NOTFOUND)
         return mv_fail(MV_NOVERSION, "database \"%s\" has no versions yet", db->name);
     if (rc)
@@ -219,9 +223,25 @@ static int no_version(kv_txn *txn, const mv_db *db, const char *moment)
                    db->name, text);
 }
 
+/* The last version of the line up to `ms`. */
+static int find_in_line(kv_txn *txn, const mv_db *db, uint64_t ms, mv_stamp *stamp)
+{
+    mv_stamp last = mvi_last_stamp;
+    uint64_t found_ms;
+    int rc = MV_NOTFOUND;
+    for (const mvi_line *line = db->line; line && rc == MV_NOTFOUND; line = line->parent) {
+        rc = find_time(txn, line->ns, ms, &last, KV_REVERSE, &found_ms, stamp);
+        if (ms >= line->base.ms) { /* of the parent's, none later than the base */
+            ms = line->base.ms;
+            last = line->base.stamp;
+        }
+    }
+    return rc;
+}
+
 int mv_db_at(mv_db *db, const char *moment, mv_stamp *stamp)
 {
-    uint64_t now_ms = mvi_now_ms(), ms, found_ms;
+    uint64_t now_ms = mvi_now_ms(), ms;
     kv_txn *txn;
     int tries = 0, rc = mv_parse_moment(moment, now_ms, &ms);
     if (rc)
@@ -232,7 +252,7 @@ int mv_db_at(mv_db *db, const char *moment, mv_stamp *stamp)
         rc = kv_read_begin(db->store->kv, &txn);
         if (rc)
             return rc;
-        rc = find_time(txn, db->ns, ms, KV_REVERSE, &found_ms, stamp);
+        rc = find_in_line(txn, db, ms, stamp);
         if (rc == MV_NOTFOUND)
             rc = no_version(txn, db, moment);
         kv_read_end(txn);

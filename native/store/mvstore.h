@@ -281,7 +281,7 @@ MV_API int mv_db_set_policy(mv_db *db, const mv_policy *policy); /* MV_MISUSE: a
 
 /* ---- history ----------------------------------------------------------- */
 
-typedef enum mv_kind { MV_KIND_COMMIT = 0, MV_KIND_REVERT = 1 } mv_kind;
+typedef enum mv_kind { MV_KIND_COMMIT = 0, MV_KIND_REVERT = 1, MV_KIND_PROMOTE = 2 } mv_kind;
 
 typedef struct mv_version {
     mv_stamp stamp, previous;
@@ -289,7 +289,7 @@ typedef struct mv_version {
     uint32_t pages, page_size; /* of the database at this version */
     uint32_t changed;          /* pages this commit changed */
     int kind;
-    mv_stamp target; /* of a revert */
+    mv_stamp target; /* of a revert: the version it went back to; of a promotion: of the branch */
     uint8_t txid[MV_TXID_SIZE];
     const char *host, *program, *message, *statements; /* "" if unknown; live until the next mv_log call */
     uint64_t pid;
@@ -308,6 +308,10 @@ MV_API int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version);
  * with mv_free. */
 MV_API int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint32_t **pages, size_t *n);
 MV_API void mv_free(void *memory);
+
+/* The pages in which the snapshots of two handles may differ, whichever is the older: of one
+ * database, or of branches that have an ancestor in common (MV_MISUSE: they have none). */
+MV_API int mv_db_differing(mv_db *a, mv_db *b, uint32_t **pages, size_t *n);
 
 /* What the database takes in the store, in bytes of keys and values. */
 typedef struct mv_usage {

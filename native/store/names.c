@@ -93,7 +93,7 @@ static int set_deleted(kv_txn *txn, uint32_t ns, int deleted)
 
 /* ---- the transactions ----------------------------------------------------- */
 
-static int next_id(kv_txn *txn, uint32_t *ns)
+int mvi_next_id(kv_txn *txn, uint32_t *ns)
 {
     mvi_key key = mvi_key_next_id();
     mv_slice value;
@@ -118,7 +118,7 @@ static int create_in(kv_txn *txn, void *ctx)
     memcpy(meta.name, n->name, strlen(n->name) + 1);
     int rc = must_be_free(txn, n, n->name);
     if (!rc)
-        rc = next_id(txn, &ns);
+        rc = mvi_next_id(txn, &ns);
     if (!rc)
         rc = mvi_name_set(txn, n->name, ns);
     if (!rc)

@@ -79,6 +79,17 @@ static uint32_t run_end(const mvi_pageset *set, uint32_t first)
     return first;
 }
 
+int mvi_pageset_list(const mvi_pageset *set, uint32_t **pages, size_t *n)
+{
+    *n = 0;
+    *pages = malloc((set->count + 1) * sizeof **pages);
+    if (!*pages)
+        return mv_fail(MV_NOMEM, "out of memory listing pages");
+    for (uint32_t p = mvi_pageset_next(set, 0); p; p = mvi_pageset_next(set, p))
+        (*pages)[(*n)++] = p;
+    return MV_OK;
+}
+
 void mvi_pageset_encode(const mvi_pageset *set, mvi_buf *out)
 {
     uint64_t runs = 0;

@@ -17,6 +17,8 @@ int mvi_pageset_has(const mvi_pageset *set, uint32_t pgno);
 /* The smallest member greater than `after`; 0 if there is none. */
 uint32_t mvi_pageset_next(const mvi_pageset *set, uint32_t after);
 void mvi_pageset_clear(mvi_pageset *set);
+/* Its members, ascending; *pages is the caller's to free. MV_NOMEM. */
+int mvi_pageset_list(const mvi_pageset *set, uint32_t **pages, size_t *n);
 
 /* Encoded: number of runs, then for each run the distance from the end of the run
  * before and its length - 1, all varints. Decoding calls `each` in ascending order

@@ -5,11 +5,12 @@
 
 #define AHEAD_PAGES 128 /* of those that change, read together where that saves round trips */
 
-int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint32_t size, const uint8_t *old,
-                      const mvi_origin *origin, const mvi_image *encoded, mvi_change *change)
+int mvi_change_encode(mv_store *store, const mvi_line *line, uint32_t pgno, const uint8_t *page, uint32_t size,
+                      const uint8_t *old, const mvi_origin *origin, const mvi_image *encoded, mvi_change *change)
 {
+    static const uint8_t zeros[MVI_PAGE_MAX];
     int rc = MV_OK, delta = 0;
-    *change = (mvi_change){.pgno = pgno, .had_base = origin->size != 0, .base = origin->stamp};
+    *change = (mvi_change){.pgno = pgno, .had_base = origin->size && !origin->inherited, .base = origin->stamp};
     if (change->had_base) {
         int may_delta = page && size == origin->size && origin->depth + 1 < store->full_every;
         rc = mvi_image_encode(&change->history, old, origin->size, pgno, &origin->stamp, may_delta ? page : NULL,
@@ -17,8 +18,8 @@ int mvi_change_encode(mv_store *store, uint32_t pgno, const uint8_t *page, uint3
     }
     if (!rc && encoded)
         rc = mvi_image_copy(&change->head, encoded);
-    else if (!rc && page)
-        rc = mvi_image_encode(&change->head, page, size, pgno, &mvi_zero_stamp, NULL, NULL);
+    else if (!rc && (page || mvi_line_inherits(line, pgno))) /* zeros: else the base's page would show */
+        rc = mvi_image_encode(&change->head, page ? page : zeros, size, pgno, &mvi_zero_stamp, NULL, NULL);
     if (!rc && page && delta)
         mvi_image_set_depth(change->head.data, (uint8_t)(origin->depth + 1));
     if (rc)
@@ -168,13 +169,16 @@ static int add_change(mvi_part *part, uint32_t pgno, const uint8_t *page, uint8_
 {
     mvi_origin origin = {.size = 0};
     mv_db *db = part->db;
-    int rc = pgno <= db->snap.pages ? mvi_base(db, pgno, old, &origin) : MV_OK;
+    int stored = pgno <= db->snap.pages || mvi_line_inherits(db->line, pgno); /* maybe zeros beyond the end */
+    int rc = stored ? mvi_base(db, pgno, old, &origin) : MV_OK;
     if (rc)
         return rc;
     if (page && origin.size == part->page_size && same(pgno, page, old, origin.size))
         return MV_OK;
     if (origin.size == 0 && (!page || is_zero(page, part->page_size)))
         return MV_OK;
+    if (!page && mvi_line_inherits(db->line, pgno) && is_zero(old, origin.size))
+        return MV_OK; /* as if it were not there */
     if (part->n == part->room) {
         size_t room = part->room ? part->room * 2 : 16;
         mvi_change *changes = realloc(part->changes, room * sizeof *changes);
@@ -183,7 +187,7 @@ static int add_change(mvi_part *part, uint32_t pgno, const uint8_t *page, uint8_
         part->changes = changes;
         part->room = room;
     }
-    rc = mvi_change_encode(db->store, pgno, page, part->page_size, old, &origin, NULL, &part->changes[part->n]);
+    rc = mvi_change_encode(db->store, db->line, pgno, page, part->page_size, old, &origin, NULL, &part->changes[part->n]);
     if (!rc) {
         part->n++;
         rc = mvi_pageset_add(&part->changed, pgno);
@@ -210,10 +214,28 @@ static int prepare_small(mvi_part *part)
     return rc;
 }
 
+/* Pages of the base that a branch does not reach any more are zeros, staged like others. */
+static int stage_zeros(mv_db *db, uint32_t pages)
+{
+    mvi_writes *w = &db->writes;
+    int rc = MV_OK;
+    for (uint32_t p = pages + 1; !rc && p <= db->snap.pages && mvi_line_inherits(db->line, p); p++) {
+        uint8_t *page = mvi_pagemap_make(&w->dirty, p, w->page_size);
+        if (!page)
+            return mv_fail(MV_NOMEM, "out of memory for page %u", p);
+        memset(page, 0, w->page_size);
+        if (w->dirty.count * w->page_size > db->store->buffer_bytes)
+            rc = mvi_stage_flush(db, w);
+    }
+    return rc;
+}
+
 static int prepare_large(mvi_part *part)
 {
     mv_db *db = part->db;
-    int rc = mvi_stage_flush(db, &db->writes);
+    int rc = stage_zeros(db, part->pages);
+    if (!rc)
+        rc = mvi_stage_flush(db, &db->writes);
     if (!rc)
         rc = mvi_stage_trim(db);
     const mvi_pageset *staged = &db->writes.staged;

@@ -177,7 +177,7 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     mvi_buf_add(out, record->txid, MV_TXID_SIZE);
     mvi_buf_add(out, record->previous.bytes, MV_STAMP_SIZE);
     mvi_buf_add(out, fixed, sizeof fixed);
-    if (record->kind == MV_KIND_REVERT)
+    if (record->kind != MV_KIND_COMMIT)
         mvi_buf_add(out, record->target.bytes, MV_STAMP_SIZE);
     mvi_buf_varint(out, record->changed);
     size_t chunks = set_bytes.size > MVI_SET_CHUNK ? (set_bytes.size + MVI_SET_CHUNK - 1) / MVI_SET_CHUNK : 0;
@@ -208,7 +208,7 @@ void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, c
 {
     size_t fixed = MV_TXID_SIZE + MV_STAMP_SIZE + 14, body = size - CHECKSUM;
     memcpy(value + MV_TXID_SIZE, previous->bytes, MV_STAMP_SIZE);
-    if (value[fixed - 1] == MV_KIND_REVERT)
+    if (value[fixed - 1] != MV_KIND_COMMIT)
         memcpy(value + fixed, target->bytes, MV_STAMP_SIZE);
     mvi_put32(value + body, (uint32_t)mvi_checksum(value, body, 0));
 }
@@ -243,7 +243,7 @@ int mvi_record_decode(mv_slice value, mvi_record *record)
     record->pages = mvi_get32(p + 34);
     record->page_size = size_of(p[38]);
     record->kind = p[39];
-    if (record->kind == MV_KIND_REVERT && (p = mvi_read(&r, MV_STAMP_SIZE)) != NULL)
+    if (record->kind != MV_KIND_COMMIT && (p = mvi_read(&r, MV_STAMP_SIZE)) != NULL)
         memcpy(record->target.bytes, p, MV_STAMP_SIZE);
     record->changed = mvi_read_varint(&r);
     record->chunks = mvi_read_varint(&r);

@@ -49,7 +49,7 @@ size_t mvi_pending_encode(const mvi_pending *pending, uint8_t *out);
 int mvi_pending_decode(mv_slice value, mvi_pending *pending);
 
 /* mv/c: txid 16 | previous stamp 10 | ms 8 | pages 4 | log2(page size) 1 | kind 1 |
- *       target 10 if a revert | pages changed varint | chunks varint |
+ *       target 10 unless an ordinary commit | pages changed varint | chunks varint |
  *       set of pages: size varint, bytes (empty if it stands in chunks) |
  *       then for each text: tag 1, size varint, bytes | checksum 4 of all before it
  * Where versions before this one were forgotten (gc.c), the previous stamp is that of the last one

@@ -2,7 +2,7 @@
 #include "internal.h"
 #include "page1.h"
 
-static int load_at(mv_db *db, uint32_t pgno, const mv_version *target, uint8_t *page)
+static int load_at(mv_db *db, uint32_t pgno, const mvi_latest *target, uint8_t *page)
 {
     kv_txn *txn;
     mvi_origin origin;
@@ -11,7 +11,7 @@ static int load_at(mv_db *db, uint32_t pgno, const mv_version *target, uint8_t *
         rc = mvi_view(db, &txn);
         if (rc)
             return rc;
-        rc = mvi_load(txn, db->ns, pgno, &target->stamp, &db->snap, target->page_size, page, &origin);
+        rc = mvi_load(txn, db->line, pgno, &target->stamp, &db->snap, target->page_size, page, &origin);
         mvi_view_done(db, txn, rc);
     } while (mvi_again(rc, &tries));
     if (!rc && origin.size == 0)
@@ -29,7 +29,7 @@ static int advance_schema(mv_db *db, uint8_t *page1, const uint8_t *newest)
     return mv_db_write_bytes(db, 0, page1, 100);
 }
 
-static int write_all(mv_db *db, const mv_version *target, const mvi_pageset *changed)
+int mvi_write_state(mv_db *db, mv_db *from, const mvi_latest *target, const mvi_pageset *differing)
 {
     uint8_t *page = malloc(MVI_PAGE_MAX), newest[100] = {0}, first[100];
     size_t got = 0;
@@ -44,9 +44,9 @@ static int write_all(mv_db *db, const mv_version *target, const mvi_pageset *cha
         db->writes.lowest = 0;
     }
     for (uint32_t p = 1; p <= target->pages && !rc; p++) {
-        if (!resized && !mvi_pageset_has(changed, p))
+        if (!resized && !mvi_pageset_has(differing, p))
             continue;
-        rc = load_at(db, p, target, page);
+        rc = load_at(from, p, target, page);
         if (!rc)
             rc = mv_db_write_bytes(db, (uint64_t)(p - 1) * target->page_size, page, target->page_size);
     }
@@ -54,23 +54,25 @@ static int write_all(mv_db *db, const mv_version *target, const mvi_pageset *cha
         rc = mv_db_truncate(db, (uint64_t)target->pages * target->page_size);
     if (!rc)
         rc = mv_db_read_bytes(db, 0, first, sizeof first, &got);
-    if (!rc && got == sizeof first && changed->count)
+    if (!rc && got == sizeof first && differing->count)
         rc = advance_schema(db, first, newest);
     free(page);
     return rc;
 }
 
-static int revert_locked(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
+static int revert_locked(mv_db *db, void *ctx, mv_stamp *made)
 {
+    const mv_stamp *stamp = ctx;
     mvi_pageset changed = {0};
-    mv_version target;
+    mv_version version = {.pages = 0};
     int stale, rc = mv_db_begin(db, &stale);
     if (!rc)
-        rc = mv_db_version(db, stamp, &target);
+        rc = mv_db_version(db, stamp, &version);
     if (!rc)
-        rc = mvi_collect(db->store, db->ns, stamp, &db->snap.stamp, &changed);
+        rc = mvi_collect(db->store, db->line, stamp, &db->snap.stamp, &changed);
+    mvi_latest target = {.stamp = *stamp, .pages = version.pages, .page_size = version.page_size};
     if (!rc)
-        rc = write_all(db, &target, &changed);
+        rc = mvi_write_state(db, db, &target, &changed);
     if (!rc) {
         db->kind = MV_KIND_REVERT;
         db->target = *stamp;
@@ -80,10 +82,9 @@ static int revert_locked(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
     return rc;
 }
 
-int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
+int mvi_replace(mv_db *db, int (*fn)(mv_db *db, void *ctx, mv_stamp *made), void *ctx, mv_stamp *made)
 {
     int was_locked = db->locked, stale;
-    *made = mvi_zero_stamp;
     if (db->writes.active)
         return mv_fail(MV_MISUSE, "a revert inside a write transaction: commit or roll back first");
     int rc = mv_db_begin(db, &stale);
@@ -91,10 +92,17 @@ int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
         rc = mv_db_lock(db);
     if (rc)
         return rc;
-    rc = revert_locked(db, stamp, made);
+    rc = fn(db, ctx, made);
     if (rc)
         mvi_writes_drop(db);
     if (!was_locked)
         mv_db_unlock(db);
     return rc;
+}
+
+int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made)
+{
+    mv_stamp target = *stamp;
+    *made = mvi_zero_stamp;
+    return mvi_replace(db, revert_locked, &target, made);
 }

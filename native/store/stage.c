@@ -196,6 +196,7 @@ int mvi_stage_trim(mv_db *db)
 typedef struct move {
     mv_store *store;
     uint32_t ns;
+    mvi_line *line; /* owned */
     int done;
     uint8_t *page, *old; /* MVI_PAGE_MAX each */
 } move;
@@ -229,14 +230,14 @@ static int move_page(kv_txn *txn, move *m, const mvi_latest *latest, uint32_t pg
     if (!rc)
         rc = mvi_image_decode(&image, pgno, NULL, 0, m->old);
     if (!rc)
-        origin = (mvi_origin){image.stamp, image.size, image.depth};
+        origin = (mvi_origin){image.stamp, image.size, image.depth, 0};
     if (!rc && staged) /* for the delta of the old one */
         rc = mvi_image_decode(staged, pgno, NULL, 0, m->page);
     if (rc == MV_NOTFOUND)
         rc = MV_OK;
     mvi_buf_free(&scratch);
     if (!rc)
-        rc = mvi_change_encode(m->store, pgno, staged ? m->page : NULL, staged ? staged->size : 0, m->old, &origin,
+        rc = mvi_change_encode(m->store, m->line, pgno, staged ? m->page : NULL, staged ? staged->size : 0, m->old, &origin,
                                staged, &change);
     if (rc)
         return rc;
@@ -264,7 +265,7 @@ static int move_staged(kv_txn *txn, move *m, const mvi_latest *latest, const uin
         mvi_buf scratch = {0};
         mvi_key key = mvi_key_staged(m->ns, latest->pending, pages[i]);
         rc = mvi_image_get(txn, &key, &scratch, &image);
-        if (!rc && pages[i] <= latest->pages)
+        if (!rc && (pages[i] <= latest->pages || mvi_line_inherits(m->line, pages[i])))
             rc = move_page(txn, m, latest, pages[i], &image);
         mvi_buf_free(&scratch);
         if (!rc)
@@ -285,13 +286,14 @@ static int finish_move(kv_txn *txn, move *m, mvi_latest *latest)
     return rc;
 }
 
-/* Pages of the snapshot before that lie beyond the end now. */
+/* Pages of the snapshot before that lie beyond the end now; those of a branch's base are staged. */
 static int move_cut(kv_txn *txn, move *m, mvi_latest *latest, uint32_t *pages, size_t limit)
 {
     size_t n = 0;
     int rc = MV_OK;
-    if (latest->pages < UINT32_MAX) {
-        mvi_key begin = mvi_key_head(m->ns, latest->pages + 1), end = mvi_key_head(m->ns + 1, 0);
+    uint32_t last = mvi_line_inherits(m->line, latest->pages + 1) ? m->line->base.pages : latest->pages;
+    if (last < UINT32_MAX) {
+        mvi_key begin = mvi_key_head(m->ns, last + 1), end = mvi_key_head(m->ns + 1, 0);
         rc = next_pages(txn, &begin, &end, MVI_HEAD_KEY_SIZE, limit, pages, &n);
     }
     for (size_t i = 0; i < n && !rc; i++)
@@ -332,12 +334,19 @@ static int move_in(kv_txn *txn, void *ctx)
     return rc;
 }
 
+static int read_line(kv_txn *txn, void *ctx)
+{
+    move *m = ctx;
+    return mvi_line_read(txn, m->ns, &m->line);
+}
+
 int mvi_settle(mv_store *store, uint32_t ns)
 {
     move m = {.store = store, .ns = ns, .page = malloc(MVI_PAGE_MAX), .old = malloc(MVI_PAGE_MAX)};
-    int rc = m.page && m.old ? MV_OK : mv_fail(MV_NOMEM, "out of memory moving a large commit");
+    int rc = m.page && m.old ? mvi_read_in(store, read_line, &m) : mv_fail(MV_NOMEM, "out of memory moving a large commit");
     while (!rc && !m.done)
         rc = kv_transact(store->kv, move_in, &m, NULL);
+    mvi_line_free(m.line);
     free(m.page);
     free(m.old);
     return rc;

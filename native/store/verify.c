@@ -280,7 +280,8 @@ static int check_head(verifier *v, vpage *p)
         p->newer = image.stamp;
         seen(v, p->pgno, &image.stamp, later);
         p->size = decode(v, p->pgno, &image, 0);
-        if (p->pgno > v->latest.pages && !(v->latest.flags & MVI_PENDING) && !later)
+        int stands_for_none = image.codec == MVI_ZERO && mvi_line_inherits(v->db->line, p->pgno);
+        if (p->pgno > v->latest.pages && !(v->latest.flags & MVI_PENDING) && !later && !stands_for_none)
             problem(v, "page %u is stored and the database has %u pages", p->pgno, v->latest.pages);
     }
     mvi_buf_free(&scratch);
@@ -500,6 +501,8 @@ int mv_db_verify(mv_db *db, mv_check *check)
     verifier v = {.db = db,
                   .check = check,
                   .piece = {.store = db->store},
+                  .previous = db->line->base.stamp,
+                  .previous_ms = db->line->base.ms,
                   .newer = malloc(MVI_PAGE_MAX),
                   .page = malloc(MVI_PAGE_MAX)};
     check->images = check->problems = 0;

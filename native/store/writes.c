@@ -29,6 +29,7 @@ void mvi_writes_drop(mv_db *db)
     free(db->statements);
     db->message = db->statements = NULL;
     db->kind = MV_KIND_COMMIT;
+    db->keep = NULL;
 }
 
 uint32_t mvi_pages_of(const mvi_writes *w)

@@ -10,5 +10,6 @@ void store_damage(void);
 void store_threads(void);
 void store_walk(void);
 void store_copy(void);
+void store_branch(void);
 
 #endif
