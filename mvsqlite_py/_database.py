@@ -24,6 +24,9 @@ Moment = str | datetime | int | float
 """ISO 8601, an age such as ``-5m`` or ``2 hours ago``, ``now``; a datetime; unix seconds."""
 
 
+KINDS = ("commit", "revert", "promote")
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One commit."""
@@ -38,9 +41,9 @@ class Version:
     size: int
     """Bytes of the database at this version, as a SQLite file."""
     kind: str
-    """``commit`` or ``revert``."""
+    """``commit``, ``revert`` (to an earlier version) or ``promote`` (of a branch)."""
     target: str | None
-    """Of a revert: the version it went back to."""
+    """Of a revert: the version it went back to; of a promotion: the branch's version."""
     host: str
     program: str
     pid: int
@@ -243,13 +246,35 @@ class Database:
         timeout: seconds to wait for another writer; then BusyError.
         """
         target = self.find(at=at, version=version)
-        text = encode(message or f"revert to {target}", "a message", "MV_MISUSE")
+        stamp = _binding.stamp_from_hex(target)
+        return self._replace(
+            lambda db, made: lib.mv_db_revert(db, stamp, made), message or f"revert to {target}", timeout
+        )
+
+    def promote(
+        self, branch: str, *, keep: str | None = None, message: str | None = None, timeout: float = 5.0
+    ) -> str:
+        """Makes the newest state of one of its branches the newest of this database, as a commit.
+
+        Whoever has the database open sees it like any other commit. keep: the name of a branch
+        that the state before becomes, in the same transaction. The branch stays as it is. Returns
+        the version. Raises DatabaseNotFoundError, DatabaseExistsError if ``keep`` is taken,
+        MisuseError if it is no branch of this database, BusyError.
+        """
+        names = encode(branch, "a database name"), encode(keep, "a database name") if keep else ffi.NULL
+        return self._replace(
+            lambda db, made: lib.mv_db_promote(db, *names, made), message or f"promote {branch}", timeout
+        )
+
+    def _replace(self, act: Callable[[Any, Any], int], message: str, timeout: float) -> str:
+        """Runs what commits, again while another one is writing."""
+        text = encode(message, "a message", "MV_MISUSE")
         made = ffi.new("mv_stamp *")
         deadline = time.monotonic() + timeout
         while True:
             with self._open() as db:
                 check(lib.mv_db_message(db, text))
-                code = lib.mv_db_revert(db, _binding.stamp_from_hex(target), made)
+                code = act(db, made)
             if code == 0:
                 return _binding.stamp_to_hex(made)
             error = _binding.error(code)
@@ -323,7 +348,7 @@ def _version(native: Any) -> Version:
         time=datetime.fromtimestamp(native.ms / 1000, UTC),
         pages=native.changed,
         size=native.pages * native.page_size,
-        kind="revert" if native.kind else "commit",
+        kind=KINDS[native.kind],
         target=_binding.stamp_to_hex(native.target) if native.kind else None,
         host=_binding.text(native.host),
         program=_binding.text(native.program),

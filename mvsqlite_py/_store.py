@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mvsqlite_py import _binding
 from mvsqlite_py._binding import check, encode, ffi, lib
-from mvsqlite_py._database import Database
+from mvsqlite_py._database import Database, Moment
 from mvsqlite_py._errors import BusyError
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class DatabaseInfo:
     changed: datetime | None
     size: int
     """Bytes, as a SQLite file."""
+    parent: str | None
+    """Of a branch: the database it began in; None: it is none."""
+    base: str | None
+    """Of a branch: the parent's version it began at; None also if that was empty."""
 
 
 def default_url() -> str:
@@ -160,12 +164,16 @@ class Store:
     def _list_all(self) -> Iterable[DatabaseInfo]:
         found: list[DatabaseInfo] = []
 
+        parents: dict[int, int] = {}
+
         def each(info: Any) -> None:
             found.append(_info(_binding.text(info.name), info))
+            parents[info.id] = info.parent
 
         handle = ffi.new_handle(each)
         check(lib.mv_list(self.pointer, lib.each_database, handle))
-        return found
+        names = {entry.id: entry.name for entry in found}
+        return [replace(entry, parent=names.get(parents[entry.id])) for entry in found]
 
     def discard_unfinished(self, *, name: str | None = None, older_than: float = 60.0) -> None:
         """Drops what imports left that did not end: of that name, or all older than so many seconds.
@@ -178,6 +186,23 @@ class Store:
             if wanted:
                 with contextlib.suppress(BusyError):
                     check(lib.mv_discard(self.pointer, entry.id))
+
+    # ---- branches -------------------------------------------------------------
+
+    def branch(
+        self, name: str, new_name: str, *, at: Moment | None = None, version: str | None = None
+    ) -> Database:
+        """Makes a database that begins as a version of another (the newest without one), at once.
+
+        It shares the other's pages until it writes its own, has its history up to there, and is
+        written without it. Raises DatabaseNotFoundError, DatabaseExistsError, VersionNotFoundError.
+        """
+        stamp = ffi.NULL
+        if at is not None or version is not None:
+            stamp = _binding.stamp_from_hex(self.database(name).find(at=at, version=version))
+        names = encode(name, "a database name"), encode(new_name, "a database name")
+        check(lib.mv_branch(self.pointer, names[0], stamp, names[1]))
+        return self.database(new_name)
 
     # ---- copies ---------------------------------------------------------------
 
@@ -233,17 +258,23 @@ class Store:
         export(self, name, Path(path), at, version, overwrite, progress)
 
 
+def _version_of(stamp: Any) -> str | None:
+    version = _binding.stamp_to_hex(stamp)
+    return version if int(version, 16) else None
+
+
 def _info(name: str, info: Any) -> DatabaseInfo:
-    version = _binding.stamp_to_hex(info.newest)
-    empty = int(version, 16) == 0
+    version = _version_of(info.newest)
     return DatabaseInfo(
         name=name,
         id=info.id,
         created=from_ms(info.created_ms),
         deleted=from_ms(info.deleted_ms) if info.deleted_ms else None,
-        version=None if empty else version,
-        changed=None if empty else from_ms(info.newest_ms),
+        version=version,
+        changed=from_ms(info.newest_ms) if version else None,
         size=info.pages * info.page_size,
+        parent=None,
+        base=_version_of(info.base) if info.parent else None,
     )
 
 

@@ -26,6 +26,7 @@ from mvsqlite_py._cli._common import (
 )
 from mvsqlite_py._cli._history import log_command
 from mvsqlite_py._cli._versions import resolve, short
+from mvsqlite_py._cli.branch import branch_commands
 from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
 from mvsqlite_py._database import Database
@@ -208,6 +209,7 @@ def export(
 
 
 copy_command(mvsqlite)
+branch_commands(mvsqlite)
 
 # ---- SQL ------------------------------------------------------------------------------
 

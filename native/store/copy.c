@@ -389,6 +389,9 @@ static int check_names(mvi_copier *c)
     const char *name = c->copy->as ? c->copy->as : c->meta.name;
     if (mvi_is_unfinished(c->meta.name))
         return mv_fail(MV_MISUSE, "\"%s\" is an unfinished import or copy itself", c->meta.name);
+    if (c->meta.parent)
+        return mv_fail(MV_MISUSE, "\"%s\" is a branch, and a copy would lack what it shares with its parent: export it, "
+                                  "or promote it and copy the parent", c->meta.name);
     if (mvi_is_unfinished(name))
         return mv_fail(MV_NAME, "\"%s\": such names are of unfinished imports and copies", name);
     int rc = mvi_check_name(name);

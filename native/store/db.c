@@ -220,14 +220,21 @@ static int decode_chain(const chain *c, uint32_t pgno, const mvi_image *head, ui
     return rc;
 }
 
-/* Zeros of another size: a branch's database did not reach this page, which its base has. */
-static int stands_for_nothing(const mvi_image *image, uint32_t room)
+/* Zeros that keep the place of a page which the branch's database does not reach: they may be of
+ * another size than its pages are now. */
+static int keeps_a_place(const mvi_image *image, int inherits, uint32_t room)
 {
-    return image->codec == MVI_ZERO && image->size != room;
+    return inherits && image->codec == MVI_ZERO && image->size != room;
+}
+
+static void read_zeros(const mvi_image *image, uint32_t room, uint8_t *page, mvi_origin *origin)
+{
+    memset(page, 0, room);
+    *origin = (mvi_origin){image->stamp, room, image->depth, 0};
 }
 
 static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_stamp *at, const mvi_image *head,
-                        uint32_t room, uint8_t *page, mvi_origin *origin, int *there)
+                        int inherits, uint32_t room, uint8_t *page, mvi_origin *origin, int *there)
 {
     chain *c = calloc(1, sizeof *c);
     uint8_t *other = malloc(MVI_PAGE_MAX);
@@ -235,7 +242,9 @@ static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_
     if (rc == MV_NOTFOUND)
         rc = MV_OK;
     *there = !rc && c->n > 0 && mvi_stamp_cmp(&c->images[0].stamp, at) <= 0;
-    if (*there && !stands_for_nothing(&c->images[0], room)) {
+    if (*there && keeps_a_place(&c->images[0], inherits, room)) {
+        read_zeros(&c->images[0], room, page, origin);
+    } else if (*there) {
         rc = decode_chain(c, pgno, head, room, page, other);
         *origin = (mvi_origin){c->images[0].stamp, c->images[0].size, 0, 0};
     }
@@ -246,10 +255,13 @@ static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_
     return rc;
 }
 
-static int decode_head(const mvi_image *image, uint32_t pgno, uint32_t room, uint8_t *page, mvi_origin *origin)
+static int decode_head(const mvi_image *image, uint32_t pgno, int inherits, uint32_t room, uint8_t *page,
+                       mvi_origin *origin)
 {
-    if (stands_for_nothing(image, room))
+    if (keeps_a_place(image, inherits, room)) {
+        read_zeros(image, room, page, origin);
         return MV_OK;
+    }
     int rc = image->size > room ? wrong_size(pgno, image->size) : mvi_image_decode(image, pgno, NULL, 0, page);
     *origin = (mvi_origin){image->stamp, image->size, image->depth, 0};
     return rc;
@@ -278,14 +290,14 @@ static int load_own(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at,
     }
     *there = !rc && mvi_stamp_cmp(&image.stamp, at) <= 0;
     if (*there) {
-        rc = decode_head(&image, pgno, room, page, origin);
+        rc = decode_head(&image, pgno, inherits, room, page, origin);
     } else if (rc == MV_NOTFOUND && inherits) { /* it was never written here */
         rc = MV_OK;
     } else if (!rc || rc == MV_NOTFOUND) {
         const mvi_image *head = rc ? NULL : &image;
         rc = history ? MV_OK : open_chain(txn, ns, pgno, at, &history);
         if (!rc)
-            rc = load_history(txn, history, pgno, at, head, room, page, origin, there);
+            rc = load_history(txn, history, pgno, at, head, inherits, room, page, origin, there);
     }
     kv_cursor_close(history);
     mvi_buf_free(&scratch);
