@@ -5,6 +5,11 @@
 
 #define AHEAD_PAGES 128 /* of those that change, read together where that saves round trips */
 
+static int is_zero(const uint8_t *page, uint32_t size)
+{
+    return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
+}
+
 int mvi_change_encode(mv_store *store, const mvi_line *line, uint32_t pgno, const uint8_t *page, uint32_t size,
                       const uint8_t *old, const mvi_origin *origin, const mvi_image *encoded, mvi_change *change)
 {
@@ -12,7 +17,8 @@ int mvi_change_encode(mv_store *store, const mvi_line *line, uint32_t pgno, cons
     int rc = MV_OK, delta = 0;
     *change = (mvi_change){.pgno = pgno, .had_base = origin->size && !origin->inherited, .base = origin->stamp};
     if (change->had_base) {
-        int may_delta = page && size == origin->size && origin->depth + 1 < store->full_every;
+        /* Zeros teach nothing, and those that keep a place (db.c) are of no certain size. */
+        int may_delta = page && size == origin->size && !is_zero(page, size) && origin->depth + 1 < store->full_every;
         rc = mvi_image_encode(&change->history, old, origin->size, pgno, &origin->stamp, may_delta ? page : NULL,
                               &delta);
     }
@@ -157,11 +163,6 @@ static int same(uint32_t pgno, const uint8_t *a, const uint8_t *b, uint32_t size
     if (pgno == 1 && mvi_page1_is_sqlite(a) && mvi_page1_is_sqlite(b))
         return mvi_page1_same(a, b, size);
     return memcmp(a, b, size) == 0;
-}
-
-static int is_zero(const uint8_t *page, uint32_t size)
-{
-    return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
 }
 
 /* One page: `page` NULL when the database ends before it. */
