@@ -62,7 +62,10 @@ class _Progress:
 
 
 def find_databases(store: Store, names: Iterable[str], deleted: bool) -> list[DatabaseInfo]:
-    """The databases to be copied, live ones first. Raises DatabaseNotFoundError."""
+    """The databases to be copied: live ones first, but branches after their parents.
+
+    Raises DatabaseNotFoundError.
+    """
     wanted = set(names)
     found = [
         entry
@@ -74,7 +77,21 @@ def find_databases(store: Store, names: Iterable[str], deleted: bool) -> list[Da
     missing = sorted(wanted - {entry.name for entry in found})
     if missing:
         raise _binding.failure("MV_NOTFOUND", f'no database "{missing[0]}" in store {store.url}')
-    return found
+    return _parents_first(found)
+
+
+def _parents_first(entries: list[DatabaseInfo]) -> list[DatabaseInfo]:
+    by_id = {entry.id: entry for entry in entries}
+    ordered: dict[int, DatabaseInfo] = {}
+
+    def add(entry: DatabaseInfo) -> None:
+        if entry.parent_id in by_id:
+            add(by_id[entry.parent_id])
+        ordered.setdefault(entry.id, entry)
+
+    for entry in entries:
+        add(entry)
+    return list(ordered.values())
 
 
 def copy_database(

@@ -38,6 +38,7 @@ class DatabaseInfo:
     changed: datetime | None
     size: int
     """Bytes, as a SQLite file."""
+    parent_id: int | None
     parent: str | None
     """Of a branch: the database it began in; None: it is none."""
     base: str | None
@@ -164,16 +165,13 @@ class Store:
     def _list_all(self) -> Iterable[DatabaseInfo]:
         found: list[DatabaseInfo] = []
 
-        parents: dict[int, int] = {}
-
         def each(info: Any) -> None:
             found.append(_info(_binding.text(info.name), info))
-            parents[info.id] = info.parent
 
         handle = ffi.new_handle(each)
         check(lib.mv_list(self.pointer, lib.each_database, handle))
         names = {entry.id: entry.name for entry in found}
-        return [replace(entry, parent=names.get(parents[entry.id])) for entry in found]
+        return [replace(entry, parent=names.get(entry.parent_id or 0)) for entry in found]
 
     def discard_unfinished(self, *, name: str | None = None, older_than: float = 60.0) -> None:
         """Drops what imports left that did not end: of that name, or all older than so many seconds.
@@ -273,6 +271,7 @@ def _info(name: str, info: Any) -> DatabaseInfo:
         version=version,
         changed=from_ms(info.newest_ms) if version else None,
         size=info.pages * info.page_size,
+        parent_id=info.parent or None,
         parent=None,
         base=_version_of(info.base) if info.parent else None,
     )

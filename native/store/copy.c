@@ -117,7 +117,7 @@ static int count_later(mvi_copier *c, const mv_stamp *after, const uint8_t *txid
 static int is_copy(mvi_copier *c, uint32_t ns, const mvi_meta *meta, const mvi_latest *latest, int *yes)
 {
     uint8_t txid[MV_TXID_SIZE];
-    int empty = mvi_stamp_is_zero(&latest->stamp);
+    int empty = mvi_stamp_is_zero(&latest->stamp) || (meta->parent && mvi_stamp_cmp(&latest->stamp, &meta->base.stamp) == 0);
     *yes = 0;
     if (meta->created_ms != c->meta.created_ms || (c->from == c->to && ns == c->source))
         return MV_OK;
@@ -233,7 +233,7 @@ static int choose_names(mvi_copier *c)
 static int raise_above_new_names(const mvi_copier *c)
 {
     kv_stamp above = {{0}};
-    mvi_put64(above.bytes, c->stamps_n);
+    mvi_put64(above.bytes, mvi_get64(c->base.stamp.bytes) + c->stamps_n);
     return kv_raise_stamps(c->to->kv, &above);
 }
 
@@ -243,6 +243,8 @@ static int begin_anew(mvi_copier *c)
     int rc = settled(c, &latest);
     memset(&c->copied, 0, sizeof c->copied);
     c->copied.version = latest.stamp;
+    if (c->meta.parent && mvi_stamp_cmp(&latest.stamp, &c->meta.base.stamp) == 0)
+        c->copied.version = latest.stamp = mvi_zero_stamp; /* nothing of its own */
     if (!rc && !mvi_stamp_is_zero(&latest.stamp))
         rc = read_txid(c->from, c->source, &latest.stamp, c->copied.txid);
     if (rc == MV_NOTFOUND)
@@ -290,7 +292,7 @@ static int find_hidden(mvi_copier *c)
         l.found = 0;
     }
     if (!rc && !l.found) {
-        rc = mv_create(c->to, c->hidden);
+        rc = c->parent ? mvi_copy_hide_branch(c) : mv_create(c->to, c->hidden);
         if (rc == MV_EXISTS)
             rc = MV_OK; /* another process was first; the lock tells who goes on */
         if (!rc)
@@ -306,6 +308,8 @@ static size_t encode_meta(const mvi_copier *c, uint8_t *value)
 {
     mvi_meta meta = c->meta;
     memcpy(meta.name, c->name, sizeof c->name);
+    meta.parent = c->parent;
+    meta.base = c->base;
     return mvi_meta_encode(&meta, value);
 }
 
@@ -346,6 +350,8 @@ static int show_in(kv_txn *txn, void *ctx)
         rc = read_latest(txn, c->target, &latest);
     if (!rc)
         rc = mvi_copy_stamp(c, &c->copied.version, &newest);
+    if (mvi_copy_is_bare(c))
+        newest = c->base.stamp;
     if (!rc && mvi_stamp_cmp(&newest, &latest.stamp) != 0)
         rc = mv_fail(MV_CONFLICT, "the unfinished copy \"%s\" was written by somebody: begin anew (--restart)", c->hidden);
     if (!rc)
@@ -389,9 +395,6 @@ static int check_names(mvi_copier *c)
     const char *name = c->copy->as ? c->copy->as : c->meta.name;
     if (mvi_is_unfinished(c->meta.name))
         return mv_fail(MV_MISUSE, "\"%s\" is an unfinished import or copy itself", c->meta.name);
-    if (c->meta.parent)
-        return mv_fail(MV_MISUSE, "\"%s\" is a branch, and a copy would lack what it shares with its parent: export it, "
-                                  "or promote it and copy the parent", c->meta.name);
     if (mvi_is_unfinished(name))
         return mv_fail(MV_NAME, "\"%s\": such names are of unfinished imports and copies", name);
     int rc = mvi_check_name(name);
@@ -424,6 +427,8 @@ int mv_copy_database(mv_store *from, uint32_t id, mv_store *to, mv_copy *copy)
         rc = check_names(&c);
     if (!rc)
         rc = look_for_copy(&c);
+    if (!rc && !copy->already)
+        rc = mvi_copy_find_parent(&c);
     if (!rc && !copy->already)
         rc = find_hidden(&c);
     if (!rc && !copy->already)

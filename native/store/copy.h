@@ -31,6 +31,8 @@ typedef struct mvi_copier {
     mv_store *from, *to;
     uint32_t source, target; /* ids */
     mvi_meta meta;           /* of the source */
+    uint32_t parent;         /* of a branch: the parent's id in the destination */
+    mvi_latest base;         /* and the version it begins at, there */
     char name[MV_NAME_MAX + 1], hidden[64];
     mvi_latest newest;      /* in the source, of the version copied */
     mvi_copied copied;      /* so far, batch included */
@@ -47,6 +49,21 @@ typedef struct mvi_copier {
 
 /* The version's name in the destination. MV_CORRUPT: the source has no such version. */
 int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out);
+/* The same for what a revert or promotion went to, which may be another database's version, or a
+ * forgotten one: zero if it has no name there. */
+mv_stamp mvi_copy_target(const mvi_copier *c, const mv_stamp *stamp);
+/* The branch has no version of its own. */
+static inline int mvi_copy_is_bare(const mvi_copier *c)
+{
+    return c->meta.parent && mvi_stamp_is_zero(&c->copied.version);
+}
+
+/* ---- copy_branch.c */
+/* Of a branch: finds the copy of its parent (MV_NOTFOUND). */
+int mvi_copy_find_parent(mvi_copier *c);
+/* Makes the hidden database as a branch of that. MV_EXISTS. */
+int mvi_copy_hide_branch(mvi_copier *c);
+
 /* Reads all records: the versions, and how much there is to do. */
 int mvi_copy_plan(mvi_copier *c);
 /* Takes the steps that are left: all keys, hidden. */

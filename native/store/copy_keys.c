@@ -23,13 +23,25 @@ int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out)
             high = middle;
     }
     int known = low < c->stamps_n && mvi_stamp_cmp(&c->stamps[low], stamp) == 0;
+    if (c->meta.parent && mvi_stamp_cmp(stamp, &c->meta.base.stamp) == 0) {
+        *out = c->base.stamp;
+        return MV_OK;
+    }
     if (!known && !mvi_stamp_is_zero(stamp))
         return mv_fail(MV_CORRUPT, "database \"%s\" names a version it has no record of: verify it", c->meta.name);
     if (known && c->copied.renamed) {
         *out = mvi_zero_stamp;
-        mvi_put64(out->bytes, low + 1);
+        mvi_put64(out->bytes, mvi_get64(c->base.stamp.bytes) + low + 1);
     }
     return MV_OK;
+}
+
+mv_stamp mvi_copy_target(const mvi_copier *c, const mv_stamp *stamp)
+{
+    mv_stamp out;
+    if (mvi_copy_stamp(c, stamp, &out) != MV_OK)
+        out = c->copied.renamed ? mvi_zero_stamp : *stamp;
+    return out;
 }
 
 static int add_version(mvi_copier *c, const mv_stamp *stamp, const mvi_record *record)
@@ -121,6 +133,8 @@ static int set_newest(kv_txn *txn, const mvi_copier *c)
     mvi_key key = mvi_key_latest(c->target);
     uint8_t value[MVI_LATEST_ROOM];
     int rc = mvi_copy_stamp(c, &c->newest.stamp, &latest.stamp);
+    if (mvi_copy_is_bare(c))
+        return MV_OK; /* it is as it was made */
     return rc ? rc : kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_latest_encode(&latest, value)));
 }
 
@@ -227,7 +241,7 @@ static int added(mvi_copier *c, mvi_walk *walk, mv_slice key)
 /* A commit record or a chunk of its pages; a record brings its entry of the time index. */
 static int copy_record(mvi_copier *c, mv_slice key, mv_slice value)
 {
-    mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT), previous, target;
+    mv_stamp stamp = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT), previous, target = mvi_zero_stamp;
     mvi_record record;
     int rc = mvi_copy_stamp(c, &stamp, &stamp);
     mvi_key to = mvi_key_commit(c->target, &stamp);
@@ -240,7 +254,7 @@ static int copy_record(mvi_copier *c, mv_slice key, mv_slice value)
     if (!rc)
         rc = mvi_copy_stamp(c, &record.previous, &previous);
     if (!rc)
-        rc = mvi_copy_stamp(c, &record.target, &target);
+        target = mvi_copy_target(c, &record.target);
     if (!rc)
         rc = add_value(c, &to, value);
     if (!rc && c->copied.renamed)

@@ -48,7 +48,7 @@ static int hash_image(const meter *m, uint32_t pgno, const mv_stamp *replaced, c
 
 static int add_record(meter *m, mv_slice key, mv_slice value)
 {
-    mv_stamp at = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT), previous, target;
+    mv_stamp at = mvi_key_get_stamp(key, MVI_STAMP_IN_COMMIT), previous, target = mvi_zero_stamp;
     mvi_record record;
     if (key.size > MVI_COMMIT_KEY_SIZE) {
         m->sums.records_sum += mvi_checksum(value.data, value.size, key.data[key.size - 1]);
@@ -60,7 +60,7 @@ static int add_record(meter *m, mv_slice key, mv_slice value)
     if (!rc)
         rc = stamp_of(m, &record.previous, &previous);
     if (!rc)
-        rc = stamp_of(m, &record.target, &target);
+        target = m->here ? record.target : mvi_copy_target(m->c, &record.target);
     mvi_buf whole = {0};
     mvi_buf_add(&whole, at.bytes, MV_STAMP_SIZE);
     mvi_buf_add(&whole, value.data, value.size);

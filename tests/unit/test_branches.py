@@ -10,12 +10,6 @@ from mvsqlite_py._cli.mvsqlite import mvsqlite
 
 
 @pytest.fixture
-def store(store_url):
-    with mvsqlite_py.open_store(store_url) as opened:
-        yield opened
-
-
-@pytest.fixture
 def notes(store):
     db = mvsqlite_py.connect("notes.db", store=store)
     db.execute("CREATE TABLE note(id INTEGER PRIMARY KEY, text)")
@@ -114,6 +108,50 @@ def test_a_branch_outlives_its_parent(store):
     store.delete("notes.db")
     branch.execute("INSERT INTO note(text) VALUES ('later')")
     assert texts(branch) == ["one", "two", "three", "later"]
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_copy_of_the_store_has_the_branches(store, notes, url_in, tmp_path, raised):
+    trial = store.branch("notes.db", "trial.db")
+    trial.connect().execute("UPDATE note SET text = upper(text)")
+    store.branch("trial.db", "deeper.db").connect().execute("DELETE FROM note WHERE id = 2")
+    store.branch("notes.db", "bare.db")
+    notes.execute("DELETE FROM note")
+    with mvsqlite_py.open_store(url_in(tmp_path / "copy")) as target:
+        if raised:  # versions cannot keep their names
+            first = target.create("first.db").connect()
+            for i in range(40):
+                first.execute(f"PRAGMA user_version = {i + 1}")
+        store.copy_to(target)
+        for name, wanted in {
+            "notes.db": [],
+            "trial.db": ["ONE", "TWO", "THREE"],
+            "deeper.db": ["ONE", "THREE"],
+            "bare.db": ["one", "two", "three"],
+        }.items():
+            copy = target.database(name)
+            assert texts(copy.connect()) == wanted
+            assert copy.verify().problems == []
+            assert len(list(copy.versions())) == len(list(store.database(name).versions()))
+        assert {entry.name: entry.parent for entry in target.list() if entry.parent} == {
+            "trial.db": "notes.db",
+            "deeper.db": "trial.db",
+            "bare.db": "notes.db",
+        }
+        assert all(copied.already for copied in store.copy_to(target))
+        target.database("trial.db").connect().execute("DELETE FROM note WHERE id = 1")
+        assert texts(target.database("deeper.db").connect()) == ["ONE", "THREE"]
+
+
+@pytest.mark.usefixtures("notes")
+def test_a_branch_is_copied_after_its_parent(store, url_in, tmp_path):
+    store.branch("notes.db", "trial.db")
+    with mvsqlite_py.open_store(url_in(tmp_path / "copy")) as target:
+        with pytest.raises(mvsqlite_py.DatabaseNotFoundError, match="copy that one first"):
+            store.copy_to(target, "trial.db")
+        store.copy_to(target, "notes.db")
+        store.copy_to(target, "trial.db")
+        assert target.list()[1].parent == "notes.db"
 
 
 def run(store_url, *words):
