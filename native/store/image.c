@@ -1,5 +1,7 @@
 #include "image.h"
 
+#include "runs.h"
+
 #define XXH_INLINE_ALL
 #include <pthread.h>
 #include <xxhash.h>
@@ -7,13 +9,15 @@
 
 #define LEVEL 1
 #define MAGIC 4
+#define RUNS_ROOM 512   /* longer runs hardly ever beat a frame */
+#define RUNS_ENOUGH 64  /* shorter ones are taken without trying one */
 static const uint8_t magic[MAGIC] = {0x28, 0xb5, 0x2f, 0xfd};
 
 /* Compression contexts are large, so every thread keeps its own. */
 typedef struct contexts {
     ZSTD_CCtx *c;
     ZSTD_DCtx *d;
-    uint8_t frame[MAGIC + MVI_PAGE_MAX + 1024];
+    uint8_t frame[MAGIC + MVI_PAGE_MAX + 1024], runs[RUNS_ROOM];
 } contexts;
 
 static pthread_key_t contexts_key;
@@ -98,41 +102,59 @@ int mvi_image_copy(mvi_buf *out, const mvi_image *image)
     return out->failed ? mv_fail(MV_NOMEM, "out of memory moving a page") : MV_OK;
 }
 
+/* What a page is encoded as: a codec, and where its payload is. */
+typedef struct encoding {
+    uint8_t codec;
+    mv_slice payload;
+} encoding;
+
+static encoding frame_of(const contexts *x, uint8_t codec, size_t n)
+{
+    return (encoding){codec, mvi_slice(x->frame + MAGIC, n - MAGIC)};
+}
+
+/* The page over the next newer one; an empty payload if that does not work out. */
+static encoding over_newer(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *newer)
+{
+    size_t r = mvi_runs_encode(page, newer, size, x->runs, sizeof x->runs);
+    encoding runs = {MVI_RUNS, mvi_slice(x->runs, r)};
+    if (r && r <= RUNS_ENOUGH)
+        return runs;
+    size_t n = compress(x, page, size, newer);
+    return n && (!r || n - MAGIC < r) ? frame_of(x, MVI_DELTA, n) : runs;
+}
+
+static encoding alone(contexts *x, const uint8_t *page, uint32_t size)
+{
+    size_t n = compress(x, page, size, NULL);
+    return n && n - MAGIC < size ? frame_of(x, MVI_ZSTD, n) : (encoding){MVI_RAW, mvi_slice(page, size)};
+}
+
+static encoding choose(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *newer)
+{
+    if (all_zero(page, size))
+        return (encoding){MVI_ZERO, mvi_slice(page, 0)};
+    encoding delta = {MVI_RAW, mvi_slice(page, 0)};
+    if (newer)
+        delta = over_newer(x, page, size, newer);
+    if (delta.payload.size && delta.payload.size <= size / 4)
+        return delta;
+    size_t with_delta = delta.payload.size; /* a poor delta: see whether the page alone does about as well */
+    encoding whole = alone(x, page, size);
+    return with_delta && with_delta < whole.payload.size / 4 * 3 ? over_newer(x, page, size, newer) : whole;
+}
+
 int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
                      const uint8_t *newer, int *delta)
 {
     contexts *x = contexts_get();
-    uint64_t checksum = XXH3_64bits_withSeed(page, size, pgno);
-    if (delta)
-        *delta = 0;
     if (!x)
         return mv_fail(MV_NOMEM, "out of memory for a compression context");
-    if (all_zero(page, size)) {
-        add_header(out, stamp, MVI_ZERO, size, checksum);
-        return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
-    }
-    uint8_t codec = MVI_DELTA;
-    size_t n = newer ? compress(x, page, size, newer) : 0;
-    if (n == 0 || n > size / 4) { /* a poor delta: see whether the page alone does about as well */
-        size_t with_delta = n;
-        n = compress(x, page, size, NULL);
-        codec = MVI_ZSTD;
-        if (with_delta && (n == 0 || with_delta < n / 4 * 3)) {
-            n = compress(x, page, size, newer);
-            codec = MVI_DELTA;
-        }
-    }
-    if (n == 0 || n - MAGIC >= size) {
-        codec = MVI_RAW;
-        n = 0;
-    }
-    add_header(out, stamp, codec, size, checksum);
-    if (codec == MVI_RAW)
-        mvi_buf_add(out, page, size);
-    else
-        mvi_buf_add(out, x->frame + MAGIC, n - MAGIC);
+    encoding made = choose(x, page, size, newer);
+    add_header(out, stamp, made.codec, size, XXH3_64bits_withSeed(page, size, pgno));
+    mvi_buf_add(out, made.payload.data, made.payload.size);
     if (delta)
-        *delta = codec == MVI_DELTA;
+        *delta = mvi_is_delta(made.codec);
     return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
 }
 
@@ -152,7 +174,7 @@ int mvi_image_parse(mv_slice value, const char *what, mvi_image *out)
     uint8_t log2 = p[MV_STAMP_SIZE + 2];
     out->checksum = mvi_get64(p + MV_STAMP_SIZE + 3);
     out->payload = mvi_slice(p + MVI_IMAGE_HEADER, value.size - MVI_IMAGE_HEADER);
-    if ((out->codec & ~MVI_CONTINUED) > MVI_ZERO || log2 < 9 || log2 > 16)
+    if ((out->codec & ~MVI_CONTINUED) > MVI_RUNS || log2 < 9 || log2 > 16)
         return mv_fail(MV_CORRUPT, "%s: unknown codec %u or size 2^%u", what, out->codec, log2);
     out->size = (uint32_t)1 << log2;
     return MV_OK;
@@ -192,6 +214,9 @@ int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer
         break;
     case MVI_DELTA:
         good = newer && newer_size == image->size && decompress(x, image, newer, newer_size, page);
+        break;
+    case MVI_RUNS:
+        good = newer && newer_size == image->size && mvi_runs_decode(image->payload, newer, newer_size, page);
         break;
     default:
         break;

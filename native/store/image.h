@@ -20,7 +20,14 @@
 #define MVI_IMAGE_HEADER 21
 #define MVI_PAGE_MAX 65536
 
-enum { MVI_RAW = 0, MVI_ZSTD = 1, MVI_DELTA = 2, MVI_ZERO = 3, MVI_CONTINUED = 0x80 };
+enum { MVI_RAW = 0, MVI_ZSTD = 1, MVI_DELTA = 2, MVI_ZERO = 3, MVI_RUNS = 4, MVI_CONTINUED = 0x80 };
+
+/* Whether an image of that codec is read over the next newer one of its page. */
+static inline int mvi_is_delta(uint8_t codec)
+{
+    codec &= (uint8_t)~MVI_CONTINUED;
+    return codec == MVI_DELTA || codec == MVI_RUNS;
+}
 
 typedef struct mvi_image {
     mv_stamp stamp;
