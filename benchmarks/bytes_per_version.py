@@ -42,7 +42,9 @@ def run_workload(workload: Workload, connection: apsw.Connection, commits: int) 
         next(steps)
 
 
-def ours(workload: Workload, directory: Path, rows: int, commits: int, full_every: int | None) -> dict[str, float]:
+def ours(
+    workload: Workload, directory: Path, rows: int, commits: int, full_every: int | None
+) -> dict[str, float]:
     """Parts of PARTS, in bytes a version."""
     with mvsqlite_py.open_store(f"lmdb:{directory}") as store:
         store.configure(full_every=full_every)
@@ -69,7 +71,9 @@ def shipped(workload: Workload, directory: Path, rows: int, commits: int) -> dic
     """Bytes of page images a commit puts into SQLite's WAL, plain and compressed."""
     connection = WAL.connect(directory)
     workload.prepare(connection, rows)
-    connection.execute("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute(
+        "PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA wal_checkpoint(TRUNCATE)"
+    ).fetchall()
     page_size = connection.pragma("page_size")
     run_workload(workload, connection, commits)
     compressor = zstandard.ZstdCompressor(level=1, write_content_size=False)

@@ -8,6 +8,7 @@ The tables, indexes and statements are those of the applications named, less wha
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import apsw
 
@@ -30,7 +31,8 @@ class Workload:
 
 # ---- text, ids, times ----------------------------------------------------------------
 
-SYLLABLES = "an ber co den er fal gra hin is jo kel lo men nor os pel qua ri sta tor un ver wil xi yar zu".split()
+_SYLLABLES = "an ber co den er fal gra hin is jo kel lo men nor os pel qua ri sta tor un ver wil xi yar zu"
+SYLLABLES = tuple(_SYLLABLES.split())
 
 
 class Pen:
@@ -38,7 +40,9 @@ class Pen:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self._words = ["".join(self.random.choices(SYLLABLES, k=self.random.randint(1, 4))) for _ in range(3000)]
+        self._words = [
+            "".join(self.random.choices(SYLLABLES, k=self.random.randint(1, 4))) for _ in range(3000)
+        ]
         self._weights = [1 / (rank + 3) for rank in range(len(self._words))]
         self._ms = 1_790_000_000_000
 
@@ -52,40 +56,43 @@ class Pen:
         return [" ".join(self.sentence() for _ in range(self.random.randint(1, 6))) for _ in range(n)]
 
     def identity(self, n: int = 12) -> str:
-        return "".join(self.random.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=n))
+        return "".join(
+            self.random.choices("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", k=n)
+        )
 
     def now(self) -> str:
         """A time as applications write it; some seconds later at each call."""
         self._ms += self.random.randint(500, 20_000)
-        days, rest = divmod(self._ms // 1000, 86_400)
-        return f"2026-{days % 12 + 1:02}-{days % 28 + 1:02} {rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}.{self._ms % 1000:03}Z"
+        moment = datetime.fromtimestamp(self._ms / 1000, UTC)
+        return moment.isoformat(" ", "milliseconds").replace("+00:00", "Z")
 
 
 # ---- a notes app, as Trilium is --------------------------------------------------------
 
 NOTES_SCHEMA = """
-CREATE TABLE notes(noteId TEXT NOT NULL PRIMARY KEY, title TEXT NOT NULL DEFAULT 'note', isProtected INT NOT NULL
-  DEFAULT 0, type TEXT NOT NULL DEFAULT 'text', mime TEXT NOT NULL DEFAULT 'text/html', blobId TEXT, isDeleted INT
-  NOT NULL DEFAULT 0, deleteId TEXT, dateCreated TEXT NOT NULL, dateModified TEXT NOT NULL, utcDateCreated TEXT NOT
-  NULL, utcDateModified TEXT NOT NULL);
+CREATE TABLE notes(noteId TEXT NOT NULL PRIMARY KEY, title TEXT NOT NULL DEFAULT 'note', isProtected INT
+  NOT NULL DEFAULT 0, type TEXT NOT NULL DEFAULT 'text', mime TEXT NOT NULL DEFAULT 'text/html', blobId
+  TEXT, isDeleted INT NOT NULL DEFAULT 0, deleteId TEXT, dateCreated TEXT NOT NULL, dateModified TEXT NOT
+  NULL, utcDateCreated TEXT NOT NULL, utcDateModified TEXT NOT NULL);
 CREATE INDEX notes_title ON notes(title);
 CREATE INDEX notes_type ON notes(type);
 CREATE INDEX notes_created ON notes(dateCreated);
 CREATE INDEX notes_modified ON notes(dateModified);
 CREATE INDEX notes_utc ON notes(utcDateModified);
 CREATE INDEX notes_blob ON notes(blobId);
-CREATE TABLE blobs(blobId TEXT NOT NULL PRIMARY KEY, content TEXT, dateModified TEXT NOT NULL, utcDateModified TEXT
+CREATE TABLE blobs(blobId TEXT NOT NULL PRIMARY KEY, content TEXT, dateModified TEXT NOT NULL,
+  utcDateModified TEXT NOT NULL);
+CREATE TABLE revisions(revisionId TEXT NOT NULL PRIMARY KEY, noteId TEXT NOT NULL, type TEXT NOT NULL,
+  mime TEXT NOT NULL, title TEXT NOT NULL, blobId TEXT, dateCreated TEXT NOT NULL, utcDateCreated TEXT
   NOT NULL);
-CREATE TABLE revisions(revisionId TEXT NOT NULL PRIMARY KEY, noteId TEXT NOT NULL, type TEXT NOT NULL, mime TEXT NOT
-  NULL, title TEXT NOT NULL, blobId TEXT, dateCreated TEXT NOT NULL, utcDateCreated TEXT NOT NULL);
 CREATE INDEX revisions_note ON revisions(noteId);
 CREATE INDEX revisions_utc ON revisions(utcDateCreated);
 CREATE INDEX revisions_blob ON revisions(blobId);
-CREATE TABLE options(name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL, isSynced INT NOT NULL, utcDateModified TEXT
-  NOT NULL);
-CREATE TABLE entity_changes(id INTEGER PRIMARY KEY AUTOINCREMENT, entityName TEXT NOT NULL, entityId TEXT NOT NULL,
-  hash TEXT NOT NULL, isErased INT NOT NULL, changeId TEXT NOT NULL, componentId TEXT NOT NULL, instanceId TEXT NOT
-  NULL, isSynced INT NOT NULL, utcDateChanged TEXT NOT NULL);
+CREATE TABLE options(name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL, isSynced INT NOT NULL,
+  utcDateModified TEXT NOT NULL);
+CREATE TABLE entity_changes(id INTEGER PRIMARY KEY AUTOINCREMENT, entityName TEXT NOT NULL, entityId TEXT
+  NOT NULL, hash TEXT NOT NULL, isErased INT NOT NULL, changeId TEXT NOT NULL, componentId TEXT NOT NULL,
+  instanceId TEXT NOT NULL, isSynced INT NOT NULL, utcDateChanged TEXT NOT NULL);
 CREATE UNIQUE INDEX changes_entity ON entity_changes(entityName, entityId);
 CREATE INDEX changes_change ON entity_changes(changeId);
 """
@@ -102,8 +109,8 @@ class Notes:
         pen = self.pen
         row = (entity, identity, pen.identity(10), pen.identity(), "client4711", pen.now())
         self.db.execute(
-            "REPLACE INTO entity_changes(entityName, entityId, hash, isErased, changeId, componentId, instanceId,"
-            " isSynced, utcDateChanged) VALUES (?, ?, ?, 0, ?, ?, 'instance0815', 1, ?)",
+            "REPLACE INTO entity_changes(entityName, entityId, hash, isErased, changeId, componentId,"
+            " instanceId, isSynced, utcDateChanged) VALUES (?, ?, ?, 0, ?, ?, 'instance0815', 1, ?)",
             row,
         )
 
@@ -119,8 +126,8 @@ class Notes:
         note, now = pen.identity(), pen.now()
         blob = self.blob("".join(f"<p>{text}</p>" for text in pen.paragraphs(paragraphs)))
         self.db.execute(
-            "INSERT INTO notes(noteId, title, blobId, dateCreated, dateModified, utcDateCreated, utcDateModified)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO notes(noteId, title, blobId, dateCreated, dateModified, utcDateCreated,"
+            " utcDateModified) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (note, pen.words(4), blob, now, now, now, now),
         )
         self.changed("notes", note)
@@ -151,7 +158,8 @@ class Notes:
         """Keeps the note's present content as a revision."""
         identity, now = self.pen.identity(), self.pen.now()
         self.db.execute(
-            "INSERT INTO revisions SELECT ?, noteId, type, mime, title, blobId, ?, ? FROM notes WHERE noteId = ?",
+            "INSERT INTO revisions SELECT ?, noteId, type, mime, title, blobId, ?, ? FROM notes"
+            " WHERE noteId = ?",
             (identity, now, now, note),
         )
         self.changed("revisions", identity)
@@ -198,24 +206,25 @@ def notes_commits(connection: apsw.Connection) -> Steps:
 # ---- a feed reader, as yarr is ----------------------------------------------------------
 
 FEEDS_SCHEMA = """
-CREATE TABLE feeds(id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, description TEXT, link TEXT, feed_link
-  TEXT NOT NULL, icon BLOB);
+CREATE TABLE feeds(id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, description TEXT, link
+  TEXT, feed_link TEXT NOT NULL, icon BLOB);
 CREATE UNIQUE INDEX feeds_link ON feeds(feed_link);
-CREATE TABLE items(id INTEGER PRIMARY KEY AUTOINCREMENT, guid TEXT NOT NULL, feed_id INTEGER REFERENCES feeds(id) ON
-  DELETE CASCADE, title TEXT, link TEXT, content TEXT, date DATETIME, date_arrived DATETIME, status INTEGER, media_links
-  JSON);
+CREATE TABLE items(id INTEGER PRIMARY KEY AUTOINCREMENT, guid TEXT NOT NULL, feed_id INTEGER REFERENCES
+  feeds(id) ON DELETE CASCADE, title TEXT, link TEXT, content TEXT, date DATETIME, date_arrived DATETIME,
+  status INTEGER, media_links JSON);
 CREATE INDEX items_feed ON items(feed_id);
 CREATE INDEX items_status ON items(status);
 CREATE INDEX items_date ON items(date);
 CREATE UNIQUE INDEX items_guid ON items(feed_id, guid);
-CREATE TABLE http_states(feed_id INTEGER UNIQUE REFERENCES feeds(id) ON DELETE CASCADE, last_refreshed DATETIME NOT
-  NULL, last_modified TEXT NOT NULL, etag TEXT NOT NULL);
-CREATE TABLE feed_sizes(feed_id INTEGER UNIQUE REFERENCES feeds(id) ON DELETE CASCADE, size INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE http_states(feed_id INTEGER UNIQUE REFERENCES feeds(id) ON DELETE CASCADE, last_refreshed
+  DATETIME NOT NULL, last_modified TEXT NOT NULL, etag TEXT NOT NULL);
+CREATE TABLE feed_sizes(feed_id INTEGER UNIQUE REFERENCES feeds(id) ON DELETE CASCADE, size INTEGER NOT
+  NULL DEFAULT 0);
 CREATE VIRTUAL TABLE search USING fts5(title, content, content='items', content_rowid='id');
-CREATE TRIGGER items_added AFTER INSERT ON items BEGIN
-  INSERT INTO search(rowid, title, content) VALUES (new.id, new.title, new.content); END;
-CREATE TRIGGER items_removed AFTER DELETE ON items BEGIN
-  INSERT INTO search(search, rowid, title, content) VALUES ('delete', old.id, old.title, old.content); END;
+CREATE TRIGGER items_added AFTER INSERT ON items BEGIN INSERT INTO search(rowid, title, content) VALUES
+  (new.id, new.title, new.content); END;
+CREATE TRIGGER items_removed AFTER DELETE ON items BEGIN INSERT INTO search(search, rowid, title,
+  content) VALUES ('delete', old.id, old.title, old.content); END;
 """
 
 
@@ -234,8 +243,9 @@ class Feeds:
                 guid, now = pen.identity(24), pen.now()
                 text = "".join(f"<p>{text}</p>" for text in pen.paragraphs(pen.random.randint(1, 8)))
                 self.db.execute(
-                    "INSERT INTO items(guid, feed_id, title, link, content, date, date_arrived, status, media_links)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, 0, '[]') ON CONFLICT (feed_id, guid) DO NOTHING",
+                    "INSERT INTO items(guid, feed_id, title, link, content, date, date_arrived, status,"
+                    " media_links) VALUES (?, ?, ?, ?, ?, ?, ?, 0, '[]')"
+                    " ON CONFLICT (feed_id, guid) DO NOTHING",
                     (guid, feed, pen.words(7), f"https://feed{feed}.example/{guid}", text, now, now),
                 )
 
@@ -254,7 +264,9 @@ def feeds_prepare(connection: apsw.Connection, rows: int) -> None:
         for i in range(1, 41):
             icon = feeds.pen.random.randbytes(900)
             row = (i, feeds.pen.words(3), f"https://feed{i}.example/", f"https://feed{i}.example/rss", icon)
-            connection.execute("INSERT INTO feeds(id, title, link, feed_link, icon) VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute(
+                "INSERT INTO feeds(id, title, link, feed_link, icon) VALUES (?, ?, ?, ?, ?)", row
+            )
     for i in range(1, 41):
         feeds.arrive(i, rows // 40)
 
@@ -277,7 +289,9 @@ def feeds_commits(connection: apsw.Connection) -> Steps:
                 yield
             feeds.fetched(feed)
             yield
-        unread = connection.execute("SELECT id FROM items WHERE status = 0 ORDER BY date DESC LIMIT 60").fetchall()
+        unread = connection.execute(
+            "SELECT id FROM items WHERE status = 0 ORDER BY date DESC LIMIT 60"
+        ).fetchall()
         for (item,) in unread:
             if pen.random.random() < 0.7:
                 connection.execute("UPDATE items SET status = 1 WHERE id = ?", (item,))
@@ -289,7 +303,9 @@ def feeds_commits(connection: apsw.Connection) -> Steps:
 
 def counter_prepare(connection: apsw.Connection, rows: int) -> None:
     with connection:
-        connection.execute("CREATE TABLE counter(name TEXT PRIMARY KEY, hits INTEGER NOT NULL, last TEXT NOT NULL)")
+        connection.execute(
+            "CREATE TABLE counter(name TEXT PRIMARY KEY, hits INTEGER NOT NULL, last TEXT NOT NULL)"
+        )
         for i in range(rows):
             connection.execute("INSERT INTO counter VALUES (?, 0, '')", (f"/page/{i}",))
 
@@ -297,7 +313,9 @@ def counter_prepare(connection: apsw.Connection, rows: int) -> None:
 def counter_commits(connection: apsw.Connection) -> Steps:
     pen = Pen(5)
     while True:
-        connection.execute("UPDATE counter SET hits = hits + 1, last = ? WHERE name = '/page/7'", (pen.now(),))
+        connection.execute(
+            "UPDATE counter SET hits = hits + 1, last = ? WHERE name = '/page/7'", (pen.now(),)
+        )
         yield
 
 

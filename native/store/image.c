@@ -1,70 +1,13 @@
 #include "image.h"
 
+#include "frames.h"
 #include "runs.h"
 
 #define XXH_INLINE_ALL
-#include <pthread.h>
 #include <xxhash.h>
-#include <zstd.h>
 
-#define LEVEL 1
-#define MAGIC 4
-#define RUNS_ROOM 512   /* longer runs hardly ever beat a frame */
-#define RUNS_ENOUGH 64  /* shorter ones are taken without trying one */
-static const uint8_t magic[MAGIC] = {0x28, 0xb5, 0x2f, 0xfd};
-
-/* Compression contexts are large, so every thread keeps its own. */
-typedef struct contexts {
-    ZSTD_CCtx *c;
-    ZSTD_DCtx *d;
-    uint8_t frame[MAGIC + MVI_PAGE_MAX + 1024], runs[RUNS_ROOM];
-} contexts;
-
-static pthread_key_t contexts_key;
-static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
-static int contexts_ready;
-
-static void contexts_free(void *memory)
-{
-    contexts *x = memory;
-    ZSTD_freeCCtx(x->c);
-    ZSTD_freeDCtx(x->d);
-    free(x);
-}
-
-static void contexts_init(void)
-{
-    contexts_ready = pthread_key_create(&contexts_key, contexts_free) == 0;
-}
-
-static contexts *contexts_get(void)
-{
-    pthread_once(&contexts_once, contexts_init);
-    contexts *x = contexts_ready ? pthread_getspecific(contexts_key) : NULL;
-    if (x || !contexts_ready)
-        return x;
-    x = calloc(1, sizeof *x);
-    if (!x)
-        return NULL;
-    x->c = ZSTD_createCCtx();
-    x->d = ZSTD_createDCtx();
-    if (!x->c || !x->d || pthread_setspecific(contexts_key, x) != 0) {
-        contexts_free(x);
-        return NULL;
-    }
-    ZSTD_CCtx_setParameter(x->c, ZSTD_c_compressionLevel, LEVEL);
-    ZSTD_CCtx_setParameter(x->c, ZSTD_c_contentSizeFlag, 0);
-    return x;
-}
-
-/* Compresses into x->frame; the frame's size, or 0 if it did not work out. */
-static size_t compress(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *prefix)
-{
-    if (prefix && ZSTD_isError(ZSTD_CCtx_refPrefix(x->c, prefix, size)))
-        return 0;
-    size_t n = ZSTD_compress2(x->c, x->frame, sizeof x->frame, page, size);
-    return ZSTD_isError(n) || n <= MAGIC ? 0 : n;
-}
+#define RUNS_ROOM 512  /* longer runs hardly ever beat a frame */
+#define RUNS_ENOUGH 64 /* shorter ones are taken without trying one */
 
 uint64_t mvi_checksum(const uint8_t *bytes, size_t n, uint64_t seed)
 {
@@ -108,49 +51,44 @@ typedef struct encoding {
     mv_slice payload;
 } encoding;
 
-static encoding frame_of(const contexts *x, uint8_t codec, size_t n)
-{
-    return (encoding){codec, mvi_slice(x->frame + MAGIC, n - MAGIC)};
-}
-
 /* The page over the next newer one; an empty payload if that does not work out. */
-static encoding over_newer(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *newer)
+static encoding over_newer(uint8_t *runs, const uint8_t *page, uint32_t size, const uint8_t *newer)
 {
-    size_t r = mvi_runs_encode(page, newer, size, x->runs, sizeof x->runs);
-    encoding runs = {MVI_RUNS, mvi_slice(x->runs, r)};
-    if (r && r <= RUNS_ENOUGH)
-        return runs;
-    size_t n = compress(x, page, size, newer);
-    return n && (!r || n - MAGIC < r) ? frame_of(x, MVI_DELTA, n) : runs;
+    size_t n = mvi_runs_encode(page, newer, size, runs, RUNS_ROOM);
+    if (n && n <= RUNS_ENOUGH)
+        return (encoding){MVI_RUNS, mvi_slice(runs, n)};
+    mv_slice frame = mvi_frame_make(mvi_slice(page, size), mvi_slice(newer, size));
+    return frame.size && (!n || frame.size < n) ? (encoding){MVI_DELTA, frame} : (encoding){MVI_RUNS, mvi_slice(runs, n)};
 }
 
-static encoding alone(contexts *x, const uint8_t *page, uint32_t size)
+static encoding alone(const uint8_t *page, uint32_t size)
 {
-    size_t n = compress(x, page, size, NULL);
-    return n && n - MAGIC < size ? frame_of(x, MVI_ZSTD, n) : (encoding){MVI_RAW, mvi_slice(page, size)};
+    mv_slice frame = mvi_frame_make(mvi_slice(page, size), mvi_slice(NULL, 0));
+    return frame.size && frame.size < size ? (encoding){MVI_ZSTD, frame} : (encoding){MVI_RAW, mvi_slice(page, size)};
 }
 
-static encoding choose(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *newer)
+static encoding choose(uint8_t *runs, const uint8_t *page, uint32_t size, const uint8_t *newer)
 {
     if (all_zero(page, size))
         return (encoding){MVI_ZERO, mvi_slice(page, 0)};
-    encoding delta = {MVI_RAW, mvi_slice(page, 0)};
-    if (newer)
-        delta = over_newer(x, page, size, newer);
-    if (delta.payload.size && delta.payload.size <= size / 4)
-        return delta;
-    size_t with_delta = delta.payload.size; /* a poor delta: see whether the page alone does about as well */
-    encoding whole = alone(x, page, size);
-    return with_delta && with_delta < whole.payload.size / 4 * 3 ? over_newer(x, page, size, newer) : whole;
+    size_t with_delta = 0;
+    if (newer) {
+        encoding delta = over_newer(runs, page, size, newer);
+        with_delta = delta.payload.size;
+        if (with_delta && with_delta <= size / 4)
+            return delta;
+    }
+    encoding whole = alone(page, size); /* after a poor delta: does the page alone do about as well? */
+    return with_delta && with_delta < whole.payload.size / 4 * 3 ? over_newer(runs, page, size, newer) : whole;
 }
 
 int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
                      const uint8_t *newer, int *delta)
 {
-    contexts *x = contexts_get();
-    if (!x)
+    uint8_t runs[RUNS_ROOM];
+    if (!mvi_frame_ready())
         return mv_fail(MV_NOMEM, "out of memory for a compression context");
-    encoding made = choose(x, page, size, newer);
+    encoding made = choose(runs, page, size, newer);
     add_header(out, stamp, made.codec, size, XXH3_64bits_withSeed(page, size, pgno));
     mvi_buf_add(out, made.payload.data, made.payload.size);
     if (delta)
@@ -180,23 +118,10 @@ int mvi_image_parse(mv_slice value, const char *what, mvi_image *out)
     return MV_OK;
 }
 
-static int decompress(contexts *x, const mvi_image *image, const uint8_t *prefix, uint32_t prefix_size,
-                      uint8_t *page)
-{
-    if (image->payload.size > sizeof x->frame - MAGIC)
-        return 0;
-    memcpy(x->frame, magic, MAGIC);
-    memcpy(x->frame + MAGIC, image->payload.data, image->payload.size);
-    if (prefix && ZSTD_isError(ZSTD_DCtx_refPrefix(x->d, prefix, prefix_size)))
-        return 0;
-    return ZSTD_decompressDCtx(x->d, page, image->size, x->frame, MAGIC + image->payload.size) == image->size;
-}
-
 int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer, uint32_t newer_size,
                      uint8_t *page)
 {
-    contexts *x = contexts_get();
-    if (!x)
+    if (!mvi_frame_ready())
         return mv_fail(MV_NOMEM, "out of memory for a compression context");
     int good = 0;
     switch (image->codec) {
@@ -210,10 +135,11 @@ int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer
         good = image->payload.size == 0;
         break;
     case MVI_ZSTD:
-        good = decompress(x, image, NULL, 0, page);
+        good = mvi_frame_open(image->payload, mvi_slice(NULL, 0), page, image->size);
         break;
     case MVI_DELTA:
-        good = newer && newer_size == image->size && decompress(x, image, newer, newer_size, page);
+        good = newer && newer_size == image->size &&
+               mvi_frame_open(image->payload, mvi_slice(newer, newer_size), page, image->size);
         break;
     case MVI_RUNS:
         good = newer && newer_size == image->size && mvi_runs_decode(image->payload, newer, newer_size, page);

@@ -2,6 +2,7 @@
 #include "model.h"
 #include "test_store.h"
 #include "../../native/store/runs.h"
+#include "../../native/store/texts.h"
 
 static const mv_stamp some_stamp = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}};
 
@@ -449,6 +450,43 @@ static void commit_records_come_back(void)
     mvi_buf_free(&out);
 }
 
+static void statements_are_packed_and_come_back(void)
+{
+    static char long_text[70000];
+    const char *update = "UPDATE note SET title = ?, text = ? WHERE id = ?";
+    mvi_buf packed = {0}, text = {0}, out = {0};
+    mvi_record record = {.txid = (const uint8_t *)"0123456789abcdef", .page_size = 4096}, back;
+    mvi_text_pack(str(update), &packed);
+    CHECK(packed.size && packed.size < strlen(update) * 3 / 4);
+    record.packed = mvi_slice(packed.data, packed.size);
+    mvi_record_encode(&record, str("the set"), &out);
+    OK(mvi_record_decode(mvi_slice(out.data, out.size), &back));
+    EQUAL(0, back.statements.size);
+    OK(mvi_record_statements(&back, &text));
+    CHECK(mvi_slice_cmp(mvi_slice(text.data, text.size), str(update)) == 0);
+    for (size_t i = 0; i < packed.size; i++) /* damaged or cut: an error or another text, and no bad read */
+        for (int bit = 0; bit < 8; bit++) {
+            mvi_buf other = {0};
+            uint8_t *copy = malloc(packed.size);
+            memcpy(copy, packed.data, packed.size);
+            copy[i] ^= (uint8_t)(1 << bit);
+            int rc = mvi_text_unpack(mvi_slice(copy, bit ? packed.size : i), &other);
+            CHECK(rc == MV_CORRUPT || (rc == MV_OK && other.size == strlen(update)));
+            CHECK(rc == MV_OK || other.size == 0);
+            mvi_buf_free(&other);
+            free(copy);
+        }
+    packed.size = 0;
+    mvi_text_pack(str("q"), &packed); /* would be longer */
+    memset(long_text, 'x', sizeof long_text - 1);
+    mvi_text_pack(str(long_text), &packed); /* longer than a frame may be */
+    mvi_text_pack(str(""), &packed);
+    EQUAL(0, packed.size);
+    mvi_buf_free(&packed);
+    mvi_buf_free(&text);
+    mvi_buf_free(&out);
+}
+
 void store_codec(void)
 {
     RUN(pages_come_back);
@@ -467,4 +505,5 @@ void store_codec(void)
     RUN(keys_are_read_back);
     RUN(latest_and_meta_come_back);
     RUN(commit_records_come_back);
+    RUN(statements_are_packed_and_come_back);
 }
