@@ -144,7 +144,7 @@ class Figure:
         ratios = [mine / other if better else other / mine for mine, other in pairs if mine and other]
         return statistics.median(ratios) if ratios else None
 
-    def spread(self, contender: Contender) -> float:
+    def spread(self, contender: Named) -> float:
         """Half the distance of the extremes, as a part of the median."""
         values = self.samples.get(contender.name, [0.0])
         middle = statistics.median(values)
@@ -342,20 +342,22 @@ def shown(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(title: str, figures: Sequence[Figure]) -> Table:
+def table(title: str, figures: Sequence[Figure], contenders: Sequence[Named] = CONTENDERS) -> Table:
+    """contenders: the columns, the first one being us."""
     made = Table(title=title, caption="medians (± half the range); ratios above 1: we are better")
     made.add_column("question")
     made.add_column("unit")
-    for contender in CONTENDERS:
+    others = contenders[1:]
+    for contender in contenders:
         made.add_column(contender.name, justify="right")
-    made.add_column("x DELETE", justify="right")
-    made.add_column("x WAL", justify="right")
+    for contender in others:
+        made.add_column(f"x {contender.name.removeprefix('stock ')}", justify="right")
     for figure in figures:
         cells = []
-        for contender in CONTENDERS:
+        for contender in contenders:
             spread = f" ±{figure.spread(contender):.0%}" if contender.name in figure.samples else ""
             cells.append(shown(figure.median(contender)) + spread)
-        ratios = [figure.ratio(DELETE), figure.ratio(WAL)]
+        ratios = [figure.ratio(contender) for contender in others]
         marks = [f"{ratio:.2f}" if ratio else "-" for ratio in ratios]
         made.add_row(figure.question.label, figure.question.unit, *cells, *marks)
     return made
@@ -395,7 +397,9 @@ def as_json(settings: Settings, figures: Sequence[Figure], more: dict[str, Any] 
     return json.dumps({"environment": about, "figures": [one.as_json() for one in figures]}, indent=1)
 
 
-def main(run: Callable[[Settings], list[Figure]], description: str) -> None:
+def main(
+    run: Callable[[Settings], list[Figure]], description: str, contenders: Sequence[Named] = CONTENDERS
+) -> None:
     """The command of one benchmark."""
     given = arguments(description).parse_args()
     settings = settings_of(given)
@@ -404,4 +408,4 @@ def main(run: Callable[[Settings], list[Figure]], description: str) -> None:
         print(as_json(settings, run(settings)))
     else:
         console().print(describe(environment(settings)))
-        console().print(table(title, run(settings)))
+        console().print(table(title, run(settings), contenders))

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import (
     bulk_insert,
+    bytes_per_version,
     cluster,
     commits,
     full_scan,
@@ -25,6 +26,7 @@ from benchmarks import (
 )
 from benchmarks.cluster_kit import Absent
 from benchmarks.common import (
+    CONTENDERS,
     DELETE,
     OURS,
     Figure,
@@ -46,6 +48,7 @@ BENCHMARKS: list[ModuleType] = [
     bulk_insert,
     mix,
     history_size,
+    bytes_per_version,
     memory,
     open_close,
 ]
@@ -142,7 +145,8 @@ def main() -> None:
 
     def show(benchmark: ModuleType, found: list[Figure]) -> None:
         if not given.json:
-            out.print(table((benchmark.__doc__ or "").partition("\n")[0], found))
+            title = (benchmark.__doc__ or "").partition("\n")[0]
+            out.print(table(title, found, getattr(benchmark, "COLUMNS", CONTENDERS)))
 
     if not given.json:
         out.print(describe(environment(settings)))

@@ -97,7 +97,7 @@ class Store:
 
         stage_bytes: a transaction that writes more is staged in steps of this size (at least 65,536);
         cache_bytes: bound of the page cache shared by the process's connections (default 64 MiB);
-        full_every: at most so many deltas in a row in a page's history (1 to 250, default 32).
+        full_every: at most so many deltas in a row in a page's history (1 to 250, default 128).
         """
         settings = {
             _binding.STAGE_BYTES: stage_bytes,

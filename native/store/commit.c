@@ -120,7 +120,8 @@ static int write_record(kv_txn *txn, mvi_part *part)
         .host = text(db->store->host),
         .program = text(db->store->program),
         .message = text(db->message),
-        .statements = text(db->statements),
+        .statements = text(part->packed.size ? NULL : db->statements),
+        .packed = mvi_slice(part->packed.data, part->packed.size),
     };
     mv_slice set = mvi_slice(part->set_bytes.data, part->set_bytes.size);
     mvi_record_encode(&record, set, &value);

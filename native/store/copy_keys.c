@@ -344,7 +344,7 @@ static int depth_of(mvi_copier *c, uint32_t pgno, uint8_t *depth)
         if (rc || mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
             continue;
         rc = mvi_image_parse(value, "an image to be copied", &image);
-        more = !rc && (image.codec & ~MVI_CONTINUED) == MVI_DELTA;
+        more = !rc && mvi_is_delta(image.codec);
         *depth = (uint8_t)(*depth + more);
     }
     kv_cursor_close(cursor);

@@ -178,7 +178,7 @@ static int collect_chain(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv
             rc = buf->failed ? mv_fail(MV_NOMEM, "out of memory reading history") : MV_OK;
             image->payload = mvi_slice(buf->data, buf->size);
         }
-        alone = !rc && image->codec != MVI_DELTA;
+        alone = !rc && !mvi_is_delta(image->codec);
     }
     return rc;
 }
@@ -202,7 +202,7 @@ static int decode_chain(const chain *c, uint32_t pgno, const mvi_image *head, ui
     uint32_t newer_size = 0;
     int rc = MV_OK;
     size_t i = c->n;
-    if (c->images[c->n - 1].codec == MVI_DELTA) {
+    if (mvi_is_delta(c->images[c->n - 1].codec)) {
         if (!head)
             return mv_fail(MV_CORRUPT, "page %u: the image its history builds on is missing", pgno);
         rc = mvi_image_decode(head, pgno, NULL, 0, newer);

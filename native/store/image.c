@@ -1,66 +1,13 @@
 #include "image.h"
 
+#include "frames.h"
+#include "runs.h"
+
 #define XXH_INLINE_ALL
-#include <pthread.h>
 #include <xxhash.h>
-#include <zstd.h>
 
-#define LEVEL 1
-#define MAGIC 4
-static const uint8_t magic[MAGIC] = {0x28, 0xb5, 0x2f, 0xfd};
-
-/* Compression contexts are large, so every thread keeps its own. */
-typedef struct contexts {
-    ZSTD_CCtx *c;
-    ZSTD_DCtx *d;
-    uint8_t frame[MAGIC + MVI_PAGE_MAX + 1024];
-} contexts;
-
-static pthread_key_t contexts_key;
-static pthread_once_t contexts_once = PTHREAD_ONCE_INIT;
-static int contexts_ready;
-
-static void contexts_free(void *memory)
-{
-    contexts *x = memory;
-    ZSTD_freeCCtx(x->c);
-    ZSTD_freeDCtx(x->d);
-    free(x);
-}
-
-static void contexts_init(void)
-{
-    contexts_ready = pthread_key_create(&contexts_key, contexts_free) == 0;
-}
-
-static contexts *contexts_get(void)
-{
-    pthread_once(&contexts_once, contexts_init);
-    contexts *x = contexts_ready ? pthread_getspecific(contexts_key) : NULL;
-    if (x || !contexts_ready)
-        return x;
-    x = calloc(1, sizeof *x);
-    if (!x)
-        return NULL;
-    x->c = ZSTD_createCCtx();
-    x->d = ZSTD_createDCtx();
-    if (!x->c || !x->d || pthread_setspecific(contexts_key, x) != 0) {
-        contexts_free(x);
-        return NULL;
-    }
-    ZSTD_CCtx_setParameter(x->c, ZSTD_c_compressionLevel, LEVEL);
-    ZSTD_CCtx_setParameter(x->c, ZSTD_c_contentSizeFlag, 0);
-    return x;
-}
-
-/* Compresses into x->frame; the frame's size, or 0 if it did not work out. */
-static size_t compress(contexts *x, const uint8_t *page, uint32_t size, const uint8_t *prefix)
-{
-    if (prefix && ZSTD_isError(ZSTD_CCtx_refPrefix(x->c, prefix, size)))
-        return 0;
-    size_t n = ZSTD_compress2(x->c, x->frame, sizeof x->frame, page, size);
-    return ZSTD_isError(n) || n <= MAGIC ? 0 : n;
-}
+#define RUNS_ROOM 512  /* longer runs hardly ever beat a frame */
+#define RUNS_ENOUGH 64 /* shorter ones are taken without trying one */
 
 uint64_t mvi_checksum(const uint8_t *bytes, size_t n, uint64_t seed)
 {
@@ -98,41 +45,54 @@ int mvi_image_copy(mvi_buf *out, const mvi_image *image)
     return out->failed ? mv_fail(MV_NOMEM, "out of memory moving a page") : MV_OK;
 }
 
+/* What a page is encoded as: a codec, and where its payload is. */
+typedef struct encoding {
+    uint8_t codec;
+    mv_slice payload;
+} encoding;
+
+/* The page over the next newer one; an empty payload if that does not work out. */
+static encoding over_newer(uint8_t *runs, const uint8_t *page, uint32_t size, const uint8_t *newer)
+{
+    size_t n = mvi_runs_encode(page, newer, size, runs, RUNS_ROOM);
+    if (n && n <= RUNS_ENOUGH)
+        return (encoding){MVI_RUNS, mvi_slice(runs, n)};
+    mv_slice frame = mvi_frame_make(mvi_slice(page, size), mvi_slice(newer, size));
+    return frame.size && (!n || frame.size < n) ? (encoding){MVI_DELTA, frame} : (encoding){MVI_RUNS, mvi_slice(runs, n)};
+}
+
+static encoding alone(const uint8_t *page, uint32_t size)
+{
+    mv_slice frame = mvi_frame_make(mvi_slice(page, size), mvi_slice(NULL, 0));
+    return frame.size && frame.size < size ? (encoding){MVI_ZSTD, frame} : (encoding){MVI_RAW, mvi_slice(page, size)};
+}
+
+static encoding choose(uint8_t *runs, const uint8_t *page, uint32_t size, const uint8_t *newer)
+{
+    if (all_zero(page, size))
+        return (encoding){MVI_ZERO, mvi_slice(page, 0)};
+    size_t with_delta = 0;
+    if (newer) {
+        encoding delta = over_newer(runs, page, size, newer);
+        with_delta = delta.payload.size;
+        if (with_delta && with_delta <= size / 4)
+            return delta;
+    }
+    encoding whole = alone(page, size); /* after a poor delta: does the page alone do about as well? */
+    return with_delta && with_delta < whole.payload.size / 4 * 3 ? over_newer(runs, page, size, newer) : whole;
+}
+
 int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t pgno, const mv_stamp *stamp,
                      const uint8_t *newer, int *delta)
 {
-    contexts *x = contexts_get();
-    uint64_t checksum = XXH3_64bits_withSeed(page, size, pgno);
-    if (delta)
-        *delta = 0;
-    if (!x)
+    uint8_t runs[RUNS_ROOM];
+    if (!mvi_frame_ready())
         return mv_fail(MV_NOMEM, "out of memory for a compression context");
-    if (all_zero(page, size)) {
-        add_header(out, stamp, MVI_ZERO, size, checksum);
-        return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
-    }
-    uint8_t codec = MVI_DELTA;
-    size_t n = newer ? compress(x, page, size, newer) : 0;
-    if (n == 0 || n > size / 4) { /* a poor delta: see whether the page alone does about as well */
-        size_t with_delta = n;
-        n = compress(x, page, size, NULL);
-        codec = MVI_ZSTD;
-        if (with_delta && (n == 0 || with_delta < n / 4 * 3)) {
-            n = compress(x, page, size, newer);
-            codec = MVI_DELTA;
-        }
-    }
-    if (n == 0 || n - MAGIC >= size) {
-        codec = MVI_RAW;
-        n = 0;
-    }
-    add_header(out, stamp, codec, size, checksum);
-    if (codec == MVI_RAW)
-        mvi_buf_add(out, page, size);
-    else
-        mvi_buf_add(out, x->frame + MAGIC, n - MAGIC);
+    encoding made = choose(runs, page, size, newer);
+    add_header(out, stamp, made.codec, size, XXH3_64bits_withSeed(page, size, pgno));
+    mvi_buf_add(out, made.payload.data, made.payload.size);
     if (delta)
-        *delta = codec == MVI_DELTA;
+        *delta = mvi_is_delta(made.codec);
     return out->failed ? mv_fail(MV_NOMEM, "out of memory encoding a page") : MV_OK;
 }
 
@@ -152,29 +112,16 @@ int mvi_image_parse(mv_slice value, const char *what, mvi_image *out)
     uint8_t log2 = p[MV_STAMP_SIZE + 2];
     out->checksum = mvi_get64(p + MV_STAMP_SIZE + 3);
     out->payload = mvi_slice(p + MVI_IMAGE_HEADER, value.size - MVI_IMAGE_HEADER);
-    if ((out->codec & ~MVI_CONTINUED) > MVI_ZERO || log2 < 9 || log2 > 16)
+    if ((out->codec & ~MVI_CONTINUED) > MVI_RUNS || log2 < 9 || log2 > 16)
         return mv_fail(MV_CORRUPT, "%s: unknown codec %u or size 2^%u", what, out->codec, log2);
     out->size = (uint32_t)1 << log2;
     return MV_OK;
 }
 
-static int decompress(contexts *x, const mvi_image *image, const uint8_t *prefix, uint32_t prefix_size,
-                      uint8_t *page)
-{
-    if (image->payload.size > sizeof x->frame - MAGIC)
-        return 0;
-    memcpy(x->frame, magic, MAGIC);
-    memcpy(x->frame + MAGIC, image->payload.data, image->payload.size);
-    if (prefix && ZSTD_isError(ZSTD_DCtx_refPrefix(x->d, prefix, prefix_size)))
-        return 0;
-    return ZSTD_decompressDCtx(x->d, page, image->size, x->frame, MAGIC + image->payload.size) == image->size;
-}
-
 int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer, uint32_t newer_size,
                      uint8_t *page)
 {
-    contexts *x = contexts_get();
-    if (!x)
+    if (!mvi_frame_ready())
         return mv_fail(MV_NOMEM, "out of memory for a compression context");
     int good = 0;
     switch (image->codec) {
@@ -188,10 +135,14 @@ int mvi_image_decode(const mvi_image *image, uint32_t pgno, const uint8_t *newer
         good = image->payload.size == 0;
         break;
     case MVI_ZSTD:
-        good = decompress(x, image, NULL, 0, page);
+        good = mvi_frame_open(image->payload, mvi_slice(NULL, 0), page, image->size);
         break;
     case MVI_DELTA:
-        good = newer && newer_size == image->size && decompress(x, image, newer, newer_size, page);
+        good = newer && newer_size == image->size &&
+               mvi_frame_open(image->payload, mvi_slice(newer, newer_size), page, image->size);
+        break;
+    case MVI_RUNS:
+        good = newer && newer_size == image->size && mvi_runs_decode(image->payload, newer, newer_size, page);
         break;
     default:
         break;

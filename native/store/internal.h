@@ -211,7 +211,7 @@ typedef struct mvi_part {
     mvi_change *changes;
     size_t n, room;
     mvi_pageset changed;
-    mvi_buf set_bytes;
+    mvi_buf set_bytes, packed; /* as the record has them: the set of pages, the statements */
     uint32_t pages, page_size; /* after the commit */
     int large, empty;
     int known; /* the run that committed is the last one: it was not found afterwards */

@@ -27,16 +27,19 @@ struct mv_log {
 static int decode_version(const mv_stamp *stamp, mv_slice value, char **texts, mv_version *version)
 {
     mvi_record r;
+    mvi_buf statements = {0};
     int rc = mvi_record_decode(value, &r);
-    if (rc)
-        return rc;
-    const mv_slice parts[] = {r.host, r.program, r.message, r.statements};
+    if (!rc)
+        rc = mvi_record_statements(&r, &statements);
+    const mv_slice parts[] = {r.host, r.program, r.message, mvi_slice(statements.data, statements.size)};
     size_t need = 0;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4 && !rc; i++)
         need += parts[i].size + 1;
-    char *at = realloc(*texts, need);
-    if (!at)
-        return mv_fail(MV_NOMEM, "out of memory reading a version");
+    char *at = rc ? NULL : realloc(*texts, need);
+    if (!at) {
+        mvi_buf_free(&statements);
+        return rc ? rc : mv_fail(MV_NOMEM, "out of memory reading a version");
+    }
     *texts = at;
     const char *strings[4];
     for (int i = 0; i < 4; i++) {
@@ -46,6 +49,7 @@ static int decode_version(const mv_stamp *stamp, mv_slice value, char **texts, m
         at[parts[i].size] = 0;
         at += parts[i].size + 1;
     }
+    mvi_buf_free(&statements);
     *version = (mv_version){
         .stamp = *stamp,
         .previous = r.previous,

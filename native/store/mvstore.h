@@ -64,7 +64,7 @@ MV_API int mv_default_url(char *url, size_t room);
  *                   engine advises); also the size of each step of the move, and at
  *                   most so much is copied into it at a time
  *   MV_CACHE_BYTES  bound of the shared page cache (default 64 MiB)
- *   MV_FULL_EVERY   at most so many deltas in a row in a page's history (default 32) */
+ *   MV_FULL_EVERY   at most so many deltas in a row in a page's history (default 128) */
 typedef enum mv_setting { MV_STAGE_BYTES, MV_CACHE_BYTES, MV_FULL_EVERY } mv_setting;
 MV_API int mv_store_set(mv_store *store, int setting, uint64_t value);
 

@@ -2,6 +2,7 @@
  * with the snapshot, compressing, encoding. */
 #include "internal.h"
 #include "page1.h"
+#include "texts.h"
 
 #define AHEAD_PAGES 128 /* of those that change, read together where that saves round trips */
 
@@ -79,6 +80,7 @@ void mvi_part_free(mvi_part *part)
     free(part->changes);
     mvi_pageset_clear(&part->changed);
     mvi_buf_free(&part->set_bytes);
+    mvi_buf_free(&part->packed);
     memset(part, 0, sizeof *part);
 }
 
@@ -275,6 +277,8 @@ int mvi_prepare(mv_db *db, mvi_part *part)
         return rc;
     part->empty = part->changed.count == 0 && part->pages == db->snap.pages;
     mvi_pageset_encode(&part->changed, &part->set_bytes);
+    if (db->statements)
+        mvi_text_pack(mvi_slice(db->statements, strlen(db->statements)), &part->packed);
     if (part->large)
         memcpy(part->txid, db->writes.txid, MV_TXID_SIZE);
     else

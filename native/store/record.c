@@ -1,6 +1,7 @@
 #include "record.h"
 
 #include "image.h"
+#include "texts.h"
 
 #define CHECKSUM 4
 
@@ -194,6 +195,7 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     add_text(out, MVI_PID, mvi_slice(pid.data, pid.size));
     add_text(out, MVI_MESSAGE, record->message);
     add_text(out, MVI_STATEMENTS, record->statements);
+    add_text(out, MVI_STATEMENTS_PACKED, record->packed);
     add_text(out, MVI_MERGED, mvi_slice(merged.data, merged.size));
     out->failed |= pid.failed | merged.failed;
     mvi_buf_free(&pid);
@@ -222,6 +224,7 @@ static void take_text(mvi_record *record, uint8_t tag, mv_slice text)
     case MVI_PID: record->pid = mvi_read_varint(&r); break;
     case MVI_MESSAGE: record->message = text; break;
     case MVI_STATEMENTS: record->statements = text; break;
+    case MVI_STATEMENTS_PACKED: record->packed = text; break;
     case MVI_MERGED: record->merged = mvi_read_varint(&r); break;
     default: break; /* of a later release: no harm in not knowing it */
     }
@@ -257,6 +260,14 @@ int mvi_record_decode(mv_slice value, mvi_record *record)
             take_text(record, tag, mvi_slice(p, n));
     }
     return r.failed ? mv_fail(MV_CORRUPT, "a commit record is cut short") : MV_OK;
+}
+
+int mvi_record_statements(const mvi_record *record, mvi_buf *out)
+{
+    if (record->packed.size)
+        return mvi_text_unpack(record->packed, out);
+    mvi_buf_add(out, record->statements.data, record->statements.size);
+    return out->failed ? mv_fail(MV_NOMEM, "out of memory reading statements") : MV_OK;
 }
 
 int mvi_record_pages(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record,

@@ -54,7 +54,7 @@ int mvi_pending_decode(mv_slice value, mvi_pending *pending);
  *       then for each text: tag 1, size varint, bytes | checksum 4 of all before it
  * Where versions before this one were forgotten (gc.c), the previous stamp is that of the last one
  * kept, the set has the pages of the forgotten ones too, and MVI_MERGED says how many they are. */
-enum { MVI_HOST = 1, MVI_PROGRAM = 2, MVI_PID = 3, MVI_MESSAGE = 4, MVI_STATEMENTS = 5, MVI_MERGED = 6 };
+enum { MVI_HOST = 1, MVI_PROGRAM = 2, MVI_PID = 3, MVI_MESSAGE = 4, MVI_STATEMENTS = 5, MVI_MERGED = 6, MVI_STATEMENTS_PACKED = 7 };
 typedef struct mvi_record {
     const uint8_t *txid;
     mv_stamp previous, target;
@@ -62,11 +62,15 @@ typedef struct mvi_record {
     uint32_t pages, page_size;
     uint8_t kind;
     mv_slice set, host, program, message, statements; /* borrowed from the value */
+    mv_slice packed; /* the statements as texts.h packs them, instead of the others; borrowed too */
 } mvi_record;
 #define MVI_SET_CHUNK 60000 /* bytes of a page set in one value */
 /* Appends the record; `set_bytes` is the encoded page set, left out if it needs chunks. */
 void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out);
 int mvi_record_decode(mv_slice value, mvi_record *record);
+
+/* Appends the text of a record's statements, which may be packed. MV_CORRUPT, MV_NOMEM. */
+int mvi_record_statements(const mvi_record *record, mvi_buf *out);
 
 /* Gives an encoded record other stamps: of the version before and, of a revert, of its target. */
 void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target);

@@ -135,7 +135,7 @@ static int create(const char *url, mv_store **out)
     store->references = 1;
     store->url = strdup(url);
     store->cache = mvi_cache_new(DEFAULT_CACHE);
-    store->full_every = 32;
+    store->full_every = MVI_FULL_EVERY;
     store->piece_keys = MVI_PIECE_KEYS;
     if (gethostname(store->host, sizeof store->host - 1) != 0)
         store->host[0] = 0;

@@ -1,6 +1,8 @@
 /* Bytes in and out: pages, sets of pages, keys, records. */
 #include "model.h"
 #include "test_store.h"
+#include "../../native/store/runs.h"
+#include "../../native/store/texts.h"
 
 static const mv_stamp some_stamp = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}};
 
@@ -57,6 +59,86 @@ static void deltas_come_back_over_their_newer_page(void)
         IS(MV_CORRUPT, decode(bytes, 7, newer, size, back));
         mvi_buf_free(&out);
     }
+}
+
+static uint8_t codec_of(const mvi_buf *encoded)
+{
+    return encoded->data[MV_STAMP_SIZE];
+}
+
+/* A few bytes changed where they stand are kept as runs, much as a frame, and both come back. */
+static void small_changes_are_runs(void)
+{
+    static uint8_t page[MVI_PAGE_MAX], newer[MVI_PAGE_MAX], back[MVI_PAGE_MAX];
+    chance c = {21};
+    unsigned runs = 0, frames = 0;
+    for (int i = 0; i < 3000; i++) {
+        uint32_t size = 512u << (i % 8), changes = 1 + chance_below(&c, i % 3 ? 6 : 200);
+        mvi_buf out = {0};
+        int delta = 0;
+        kit_fill(&c, i % 2 ? FILL_NOISE : FILL_TEXT, page, size);
+        memcpy(newer, page, size);
+        for (uint32_t k = 0; k < changes; k++) {
+            uint32_t at = chance_below(&c, size), n = 1 + chance_below(&c, 4);
+            for (uint32_t j = at; j < at + n && j < size; j++)
+                newer[j] ^= (uint8_t)(1 + chance_below(&c, 255));
+        }
+        if (i % 5 == 0) /* the ends of the page too */
+            newer[0] ^= 1, newer[size - 1] ^= 1;
+        if (memcmp(page, newer, size) == 0)
+            newer[0] ^= 1;
+        OK(mvi_image_encode(&out, page, size, 7, &some_stamp, newer, &delta));
+        CHECK(!delta || codec_of(&out) == MVI_RUNS || codec_of(&out) == MVI_DELTA);
+        CHECK(changes > 6 || size < 1024 || (codec_of(&out) == MVI_RUNS && out.size <= MVI_IMAGE_HEADER + 64));
+        runs += codec_of(&out) == MVI_RUNS;
+        frames += codec_of(&out) == MVI_DELTA;
+        OK(decode(mvi_slice(out.data, out.size), 7, newer, size, back));
+        CHECK(memcmp(page, back, size) == 0);
+        mvi_buf_free(&out);
+    }
+    CHECK(runs > 1000 && frames > 300);
+}
+
+static void runs_keep_to_their_room(void)
+{
+    static uint8_t page[65536], newer[65536], out[70000], back[65536];
+    chance c = {22};
+    kit_fill(&c, FILL_NOISE, page, sizeof page);
+    for (int i = 0; i < 400; i++) {
+        memcpy(newer, page, sizeof page);
+        for (uint32_t k = chance_below(&c, 30); k > 0; k--)
+            newer[chance_below(&c, sizeof page)] ^= 0x55;
+        size_t n = mvi_runs_encode(page, newer, sizeof page, out, sizeof out);
+        EQUAL(1, mvi_runs_decode(mvi_slice(out, n), newer, sizeof page, back));
+        CHECK(memcmp(page, back, sizeof page) == 0);
+        CHECK(mvi_runs_encode(page, newer, sizeof page, out, n + 6) == n); /* two numbers of three bytes at most */
+        if (n > 12)
+            EQUAL(0, mvi_runs_encode(page, newer, sizeof page, out, n - 6));
+    }
+    memset(newer, 0, sizeof newer);
+    memset(page, 1, sizeof page); /* one run, as long as the page */
+    CHECK(mvi_runs_encode(page, newer, sizeof page, out, sizeof out) == 1 + 3 + sizeof page);
+    EQUAL(0, mvi_runs_encode(page, newer, sizeof page, out, sizeof page));
+}
+
+/* What is no runs over such a page is refused, and nothing beyond the page is written. */
+static void noise_is_no_run(void)
+{
+    chance c = {23};
+    uint8_t newer[512] = {0}, noise[40];
+    for (int i = 0; i < 50000; i++) {
+        uint8_t *page = malloc(sizeof newer); /* by itself, so that the sanitizers see its end */
+        size_t n = chance_below(&c, sizeof noise);
+        kit_fill(&c, FILL_NOISE, noise, n);
+        mvi_runs_decode(mvi_slice(noise, n), newer, sizeof newer, page);
+        free(page);
+    }
+    const uint8_t beyond[] = {0x80, 4, 1, 9}, at_the_end[] = {0xff, 3, 1, 9}, cut[] = {0, 5, 1};
+    uint8_t page[512];
+    EQUAL(0, mvi_runs_decode(mvi_slice(beyond, sizeof beyond), newer, sizeof newer, page));
+    EQUAL(1, mvi_runs_decode(mvi_slice(at_the_end, sizeof at_the_end), newer, sizeof newer, page));
+    EQUAL(9, page[511]);
+    EQUAL(0, mvi_runs_decode(mvi_slice(cut, sizeof cut), newer, sizeof newer, page));
 }
 
 static void a_poor_delta_is_not_taken(void)
@@ -121,7 +203,7 @@ static void noise_is_no_image(void)
     for (int i = 0; i < 5000; i++) {
         size_t n = chance_below(&c, i % 10 ? 300 : sizeof noise);
         kit_fill(&c, FILL_NOISE, noise, n);
-        noise[MV_STAMP_SIZE] &= 3;                         /* a codec there is */
+        noise[MV_STAMP_SIZE] %= 5;                       /* a codec there is */
         noise[MV_STAMP_SIZE + 2] = (uint8_t)(9 + i % 8); /* a size there is */
         IS(MV_CORRUPT, decode(mvi_slice(noise, n), 7, NULL, 0, back));
     }
@@ -368,10 +450,50 @@ static void commit_records_come_back(void)
     mvi_buf_free(&out);
 }
 
+static void statements_are_packed_and_come_back(void)
+{
+    static char long_text[70000];
+    const char *update = "UPDATE note SET title = ?, text = ? WHERE id = ?";
+    mvi_buf packed = {0}, text = {0}, out = {0};
+    mvi_record record = {.txid = (const uint8_t *)"0123456789abcdef", .page_size = 4096}, back;
+    mvi_text_pack(str(update), &packed);
+    CHECK(packed.size && packed.size < strlen(update) * 3 / 4);
+    record.packed = mvi_slice(packed.data, packed.size);
+    mvi_record_encode(&record, str("the set"), &out);
+    OK(mvi_record_decode(mvi_slice(out.data, out.size), &back));
+    EQUAL(0, back.statements.size);
+    OK(mvi_record_statements(&back, &text));
+    CHECK(mvi_slice_cmp(mvi_slice(text.data, text.size), str(update)) == 0);
+    for (size_t i = 0; i < packed.size; i++) /* damaged or cut: an error or another text, and no bad read */
+        for (int bit = 0; bit < 8; bit++) {
+            mvi_buf other = {0};
+            uint8_t *copy = malloc(packed.size);
+            memcpy(copy, packed.data, packed.size);
+            copy[i] ^= (uint8_t)(1 << bit);
+            int rc = mvi_text_unpack(mvi_slice(copy, bit ? packed.size : i), &other);
+            CHECK(rc == MV_CORRUPT || (rc == MV_OK && other.size == strlen(update)));
+            CHECK(rc == MV_OK || other.size == 0);
+            mvi_buf_free(&other);
+            free(copy);
+        }
+    packed.size = 0;
+    mvi_text_pack(str("q"), &packed); /* would be longer */
+    memset(long_text, 'x', sizeof long_text - 1);
+    mvi_text_pack(str(long_text), &packed); /* longer than a frame may be */
+    mvi_text_pack(str(""), &packed);
+    EQUAL(0, packed.size);
+    mvi_buf_free(&packed);
+    mvi_buf_free(&text);
+    mvi_buf_free(&out);
+}
+
 void store_codec(void)
 {
     RUN(pages_come_back);
     RUN(deltas_come_back_over_their_newer_page);
+    RUN(small_changes_are_runs);
+    RUN(runs_keep_to_their_room);
+    RUN(noise_is_no_run);
     RUN(a_poor_delta_is_not_taken);
     RUN(damage_to_an_image_is_noticed);
     RUN(noise_is_no_image);
@@ -383,4 +505,5 @@ void store_codec(void)
     RUN(keys_are_read_back);
     RUN(latest_and_meta_come_back);
     RUN(commit_records_come_back);
+    RUN(statements_are_packed_and_come_back);
 }

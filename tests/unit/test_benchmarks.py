@@ -25,7 +25,7 @@ def test_a_benchmark_answers_every_question(name: str, tmp_path: Path) -> None:
 
 
 def test_every_benchmark_is_run_by_run_all() -> None:
-    helpers = {"__init__", "common", "rows", "run_all", "cluster_kit", "delay"}
+    helpers = {"__init__", "common", "rows", "workloads", "run_all", "cluster_kit", "delay"}
     files = {path.stem for path in Path(common.__file__).parent.glob("*.py")}
     assert files - helpers == {*NAMES, "cluster"}
     assert run_all.cluster is importlib.import_module("benchmarks.cluster")
