@@ -123,7 +123,7 @@ def test_the_commands_are_those_promised() -> None:
         (["mvrevert", "show", "notes.db", "zzz"], "MV_NOVERSION", "'zzz'"),
         (["mvrevert", "show", "notes.db", "HEAD~9"], "MV_NOVERSION", "9 commits before"),
         (["mvrevert", "diff", "notes.db", "1234567890"], "MV_NOVERSION", "1234567890"),
-        (["mvrevert", "undo", "notes.db", "HEAD~2", "--yes"], "MV_UNDO", "is the first"),
+        (["mvrevert", "undo", "notes.db", "--message", "none", "--yes"], "MV_UNDO", "no such version"),
         (
             ["mvrevert", "to", "notes.db", "--version", "HEAD", "--table", "x", "--yes"],
             "MV_UNDO",
@@ -314,14 +314,16 @@ def test_undo_reports_rows_that_moved_on(
 ) -> None:
     connection = database.connect()
     connection.execute("INSERT INTO notes VALUES (2, 'mine')")
-    said = run("mvrevert", "undo", "notes.db", "HEAD~1", "--dry-run").output
+    said = run("mvrevert", "undo", "notes.db", "HEAD~1", "--dry-run", status=3).output
     assert "Left as it is: 1 row" in said
     assert "notes id=2: a row with that key exists again" in said
-    found = answer("mvrevert", "undo", "notes.db", "HEAD~1", "--yes")
+    found = answer("mvrevert", "undo", "notes.db", "HEAD~1", "--yes", status=3)
     assert found["rows"] == {"notes": {"added": 1, "removed": 0, "changed": 0}}
     assert found["untouched"][0]["key"] == {"id": 2}
     assert found["made"] == versions(database)[-1]
-    assert "Nothing to do" in run("mvrevert", "undo", "notes.db", "HEAD~2", "--yes").output
+    said = run("mvrevert", "undo", "notes.db", "HEAD~1", "--yes", "--keep-mine").output
+    assert "Nothing to do" in said
+    assert "notes: 1 row already as before" in said
 
 
 def test_to_sets_the_whole_database_back_and_can_be_taken_back(
