@@ -12,7 +12,7 @@ import apsw
 
 from mvsqlite_py._errors import UndoError
 from mvsqlite_py._ledger import ALREADY, CHANGED, CONSTRAINT, DELETED, EXISTS, Ledger, same_value
-from mvsqlite_py._rows import Change, Pair, Row, same
+from mvsqlite_py._rows import Change, Kind, Pair, Row, same
 from mvsqlite_py._schema import Table, fold, quoted
 
 SWAP_ATTEMPTS = 50
@@ -117,8 +117,8 @@ class Writer:
         found: Row | None = self._connection.execute(select + where, values).fetchone()
         return found
 
-    def take_back(self, change: Change) -> Refusal | None:
-        """None if the row is now as it was; else why not. Raises apsw.ConstraintError."""
+    def take_back(self, change: Change) -> Refusal | Kind:
+        """What was done to make the row as it was, or why that was not. Raises apsw.ConstraintError."""
         if change.after is None:
             assert change.before is not None
             return self._put_back(change.before)
@@ -133,18 +133,18 @@ class Writer:
                 return Refusal(CHANGED, now)
         if change.before is None:
             self.delete(change.after)
-        else:
-            self._set(change.after, change.before, places)
-        return None
+            return "removed"
+        self._set(change.after, change.before, places)
+        return "changed"
 
-    def _missing(self, change: Change, now: Row | None) -> Refusal | None:
+    def _missing(self, change: Change, now: Row | None) -> Refusal | Kind:
         """Of a row that was to be removed or set back and is gone."""
         if change.before is None:
             return Refusal(ALREADY, now)
         if not self._force:
             return Refusal(DELETED, now)
         self.insert(self.pair.columns, change.before)
-        return None
+        return "added"
 
     def modified(self, change: Change) -> list[int]:
         """The places of the values that the change changed: all, if it added or removed the row."""
@@ -163,17 +163,17 @@ class Writer:
         sql = f"UPDATE{self._or_abort} {self._name} SET {columns} WHERE {where}"
         self._connection.execute(sql, (*(to[i] for i in places), *values))
 
-    def _put_back(self, row: Row) -> Refusal | None:
+    def _put_back(self, row: Row) -> Refusal | Kind:
         now = self.holder(row)
         if now is None or not (self.known(row) or same(now, row)):
             self.insert(self.pair.columns, row)
-            return None
+            return "added"
         if same(now, row):
             return Refusal(ALREADY, now)
         if not self._force:
             return Refusal(EXISTS, now)
         self._set(row, row, list(range(1, len(row))))
-        return None
+        return "changed"
 
     def known(self, row: Row) -> bool:
         """Whether the row has a key that no other can have: a rowid alone is given to others."""
@@ -221,10 +221,10 @@ class Writer:
 
     # ---- rows that block each other -----------------------------------------------
 
-    def exchange(self, changes: list[Change]) -> None:
+    def exchange(self, changes: list[Change]) -> list[Kind]:
         """Takes all out, then puts all in as they were: for unique values that moved in a circle.
 
-        Raises _Stuck with the change at fault; the caller rolls back then.
+        Returns what was done to each. Raises _Stuck with the change at fault; the caller rolls back then.
         """
         columns = self._target.names
         place = {fold(name): 1 + i for i, name in enumerate(columns)}
@@ -239,16 +239,20 @@ class Writer:
             for i in self.modified(change):
                 restored[place[fold(self.pair.columns[i - 1])]] = change.before[i]
             wanted.append((change, columns, tuple(restored)))
+        kinds: list[Kind] = []
         for change in changes:
-            if change.after is not None:
-                self.delete(change.after)
-            elif self._force and change.before is not None and self.known(change.before):
-                self.delete(change.before)
+            row = change.after or change.before
+            assert row is not None
+            there = (change.after is not None or self.known(row)) and self.current(row) is not None
+            kinds.append("changed" if there else "added")
+            if there:
+                self.delete(row)
         for change, names, row in wanted:
             try:
                 self.insert(names, row)
             except apsw.ConstraintError as error:
                 raise _Stuck(change, str(error)) from error
+        return kinds
 
 
 class _Stuck(Exception):
@@ -340,7 +344,7 @@ class _Pass:
                 self._try(change, self._blocked)
         else:
             for change in batch:
-                self._ledger.did(self.step.pair, change)
+                self._ledger.did(self.step.pair, change, "added")
 
     def _try(self, change: Change, blocked: list[_Blocked]) -> None:
         """Takes one change back, or notes that it cannot be, or that it is blocked."""
@@ -349,8 +353,8 @@ class _Pass:
         except apsw.ConstraintError as error:
             blocked.append(_Blocked(change, Refusal(CONSTRAINT, None), str(error)))
             return
-        if refusal is None:
-            self._ledger.did(self.step.pair, change)
+        if not isinstance(refusal, Refusal):
+            self._ledger.did(self.step.pair, change, refusal)
         elif refusal.reason == EXISTS:
             blocked.append(_Blocked(change, refusal))
         else:
@@ -386,14 +390,14 @@ class _Pass:
             moved = dict(self._moved)
             try:
                 with savepoint(self._connection):
-                    self._writer.exchange(changes)
+                    kinds = self._writer.exchange(changes)
             except _Stuck as error:
                 self._moved.clear()
                 self._moved.update(moved)
                 changes.remove(error.change)
                 stuck.append(_Blocked(error.change, Refusal(CONSTRAINT, None), str(error)))
             else:
-                for change in changes:
-                    self._ledger.did(self.step.pair, change)
+                for change, kind in zip(changes, kinds, strict=True):
+                    self._ledger.did(self.step.pair, change, kind)
                 return stuck
         return stuck + [one for one in blocked if one.change in changes]

@@ -12,8 +12,6 @@ EXISTS = "a row with that key exists again"
 CONSTRAINT = "constraint"
 ALREADY = "already as it was before"
 
-INVERSE: dict[Kind, Kind] = {"added": "removed", "removed": "added", "changed": "changed"}
-
 COMPOSED: dict[tuple[Kind, Kind], Kind | None] = {
     ("added", "changed"): "added",
     ("added", "removed"): None,
@@ -96,9 +94,8 @@ class Ledger:
     _left: dict[str, dict[Any, _Left]] = field(default_factory=dict)
     _net: dict[str, dict[Row, Kind]] = field(default_factory=dict)
 
-    def did(self, pair: Pair, change: Change) -> None:
-        """Counts one row that was taken back."""
-        kind = INVERSE[change.kind]
+    def did(self, pair: Pair, change: Change, kind: Kind) -> None:
+        """Counts one row that was taken back, by what that did to the newest state."""
         if not self.several:
             self._count(pair.name, kind, 1)
             return

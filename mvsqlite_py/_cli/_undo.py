@@ -43,77 +43,72 @@ def selecting(function: Any) -> Any:
     return run
 
 
-def undo_command(group: click.Group) -> None:
-    """Adds ``undo`` to a group."""
+@click.command(
+    "undo",
+    epilog=example(
+        "mvrevert undo notes.db 1f --dry-run",
+        "mvrevert undo notes.db 1a..1f",
+        "mvrevert undo notes.db --program import.py --since -2h",
+        "mvrevert undo notes.db --statement 'DELETE FROM note*' --table note --where 'author = 7'",
+    ),
+)
+@click.argument("name")
+@click.argument("versions", nargs=-1, metavar="[VERSION|V1..V2]...")
+@selecting
+@click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table; repeatable.")
+@click.option("--where", metavar="SQL", help="Only rows that met this condition before or after: 'id > 7'.")
+@click.option("--keep-mine", is_flag=True, help="Rows changed since stay as they are now: exit with 0.")
+@click.option(
+    "--keep-theirs", is_flag=True, help="Rows changed since are set back too: later changes are lost."
+)
+@click.option("--note", "-m", metavar="TEXT", help="What the log will say.")
+@destructive
+@common
+def undo(
+    session: Session,
+    name: str,
+    versions: tuple[str, ...],
+    selection: Selection,
+    tables: tuple[str, ...],
+    where: str | None,
+    keep_mine: bool,
+    keep_theirs: bool,
+    note: str | None,
+    yes: bool,
+    dry_run: bool,
+) -> int:
+    """Take back what commits did, row by row, and keep all other work.
 
-    @group.command(
-        "undo",
-        epilog=example(
-            "mvrevert undo notes.db 1f --dry-run",
-            "mvrevert undo notes.db 1a..1f",
-            "mvrevert undo notes.db --program import.py --since -2h",
-            "mvrevert undo notes.db --statement 'DELETE FROM note*' --table note --where 'author = 7'",
-        ),
+    VERSIONS: one, several, or a range with both ends included; without any, all that the
+    options choose. Of TEXT a part will do, whatever the case of its letters; with * in it, it
+    is a pattern of the whole (for --statement: of one whole statement). Several commits are
+    taken back as one, newest first.
+
+    A row changed since by a commit that stays is a conflict. It is told with what it was before
+    and after, and is now, and left alone. "Mine" is the row as it is now, "theirs" the row as it
+    was before the commits taken back: --keep-mine says that leaving it is right, --keep-theirs
+    sets it back all the same. No option overrides a constraint or a foreign key.
+
+    The exit status is 0 if all was taken back (or would be: --dry-run), 3 if something was left
+    as it is without --keep-mine, 1 for an error; then nothing was done.
+    """
+    if keep_mine and keep_theirs:
+        raise click.UsageError("give either --keep-mine or --keep-theirs")
+    if not versions and selection.all:
+        raise click.UsageError("which versions? Give some, or choose: --program, --statement, --since")
+    database = session.store.database(name)
+    chosen = _chosen(database, versions, selection)
+    conflicts: Conflicts = "mine" if keep_mine else "theirs" if keep_theirs else "leave"
+    act = partial(
+        database.undo,
+        [version.version for version in chosen],
+        tables=tables or None,
+        where=where,
+        conflicts=conflicts,
+        message=note,
     )
-    @click.argument("name")
-    @click.argument("versions", nargs=-1, metavar="[VERSION|V1..V2]...")
-    @selecting
-    @click.option("--table", "tables", multiple=True, metavar="TABLE", help="Only this table; repeatable.")
-    @click.option(
-        "--where", metavar="SQL", help="Only rows that met this condition before or after: 'id > 7'."
-    )
-    @click.option("--keep-mine", is_flag=True, help="Rows changed since stay as they are now: exit with 0.")
-    @click.option(
-        "--keep-theirs", is_flag=True, help="Rows changed since are set back too: later changes are lost."
-    )
-    @click.option("--note", "-m", metavar="TEXT", help="What the log will say.")
-    @destructive
-    @common
-    def undo(
-        session: Session,
-        name: str,
-        versions: tuple[str, ...],
-        selection: Selection,
-        tables: tuple[str, ...],
-        where: str | None,
-        keep_mine: bool,
-        keep_theirs: bool,
-        note: str | None,
-        yes: bool,
-        dry_run: bool,
-    ) -> int:
-        """Take back what commits did, row by row, and keep all other work.
-
-        VERSIONS: one, several, or a range with both ends included; without any, all that the
-        options choose. Of TEXT a part will do, whatever the case of its letters; with * in it, it
-        is a pattern of the whole (for --statement: of one whole statement). Several commits are
-        taken back as one, newest first.
-
-        A row changed since by a commit that stays is a conflict. It is told with what it was before
-        and after, and is now, and left alone. "Mine" is the row as it is now, "theirs" the row as it
-        was before the commits taken back: --keep-mine says that leaving it is right, --keep-theirs
-        sets it back all the same. No option overrides a constraint or a foreign key.
-
-        The exit status is 0 if all was taken back (or would be: --dry-run), 3 if something was left
-        as it is without --keep-mine, 1 for an error; then nothing was done.
-        """
-        if keep_mine and keep_theirs:
-            raise click.UsageError("give either --keep-mine or --keep-theirs")
-        if not versions and selection.all:
-            raise click.UsageError("which versions? Give some, or choose: --program, --statement, --since")
-        database = session.store.database(name)
-        chosen = _chosen(database, versions, selection)
-        conflicts: Conflicts = "mine" if keep_mine else "theirs" if keep_theirs else "leave"
-        act = partial(
-            database.undo,
-            [version.version for version in chosen],
-            tables=tables or None,
-            where=where,
-            conflicts=conflicts,
-            message=note,
-        )
-        report = go(session, database, _headline(database, chosen), act, yes, dry_run)
-        return LEFT if report.untouched and not keep_mine else 0
+    report = go(session, database, _headline(database, chosen), act, yes, dry_run)
+    return LEFT if report.untouched and not keep_mine else 0
 
 
 def _chosen(database: Database, words: tuple[str, ...], selection: Selection) -> list[Version]:

@@ -17,7 +17,7 @@ from mvsqlite_py._cli._common import (
 )
 from mvsqlite_py._cli._history import LIMIT, log_command, show_difference, show_version
 from mvsqlite_py._cli._reports import destructive, go, tell_changes, tell_end
-from mvsqlite_py._cli._undo import undo_command
+from mvsqlite_py._cli._undo import undo
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._undo import UndoReport
@@ -45,7 +45,7 @@ def mvrevert() -> None:
 
 
 log_command(mvrevert)
-undo_command(mvrevert)
+mvrevert.add_command(undo)
 
 
 def limited(function: Any) -> Any:

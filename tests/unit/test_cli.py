@@ -321,7 +321,7 @@ def test_undo_reports_rows_that_moved_on(
     assert found["rows"] == {"notes": {"added": 1, "removed": 0, "changed": 0}}
     assert found["untouched"][0]["key"] == {"id": 2}
     assert found["made"] == versions(database)[-1]
-    said = run("mvrevert", "undo", "notes.db", "HEAD~1", "--yes", "--keep-mine").output
+    said = run("mvrevert", "undo", "notes.db", "HEAD~2", "--yes", "--keep-mine").output
     assert "Nothing to do" in said
     assert "notes: 1 row already as before" in said
 

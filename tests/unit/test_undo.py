@@ -7,46 +7,10 @@ import apsw
 import pytest
 
 import mvsqlite_py
+from bench import Bench
 from mvsqlite_py import RowCounts, UndoError
 from mvsqlite_py._ledger import CHANGED, CONSTRAINT, DELETED, EXISTS
 from mvsqlite_py._undo import revert_table, undo
-
-
-class Bench:
-    """A database, a connection, and a way to make commits."""
-
-    def __init__(self, store: mvsqlite_py.Store) -> None:
-        self.database = store.create("undo.db")
-        self.connection = self.database.connect()
-
-    def commit(self, sql: str, *bindings: Any) -> str:
-        """Runs statements as one commit and returns its version."""
-        self.connection.execute("BEGIN")
-        self.connection.execute(sql, *bindings)
-        self.connection.execute("COMMIT")
-        version: str = self.connection.pragma("mv_version")
-        return version
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(sql).fetchall()
-
-    def check(self) -> None:
-        """SQLite finds nothing wrong, full-text indexes included."""
-        assert self.rows("PRAGMA integrity_check") == [("ok",)]
-
-
-@pytest.fixture
-def bench(store: mvsqlite_py.Store) -> Bench:
-    return Bench(store)
-
-
-@pytest.fixture
-def notes(bench: Bench) -> Bench:
-    bench.commit(
-        "CREATE TABLE notes(id INTEGER PRIMARY KEY, title TEXT, stars INT);"
-        "INSERT INTO notes VALUES (1, 'one', 1), (2, 'two', 2), (3, 'three', 3), (4, 'four', 4)"
-    )
-    return bench
 
 
 def reasons(report: mvsqlite_py.UndoReport) -> list[tuple[str, dict[str, Any], str]]:
