@@ -87,15 +87,30 @@ def without_the_bad(history: History) -> Rows:
     return rows
 
 
-def before_the_bad(history: History) -> Rows:
-    """Of keys that bad commits changed, the state before the first of those."""
-    rows, seen = history.rows, set[int]()
-    for before, (_, commit) in zip(history.states, history.versions, strict=False):
-        for key in (commit.written | commit.deleted) - seen if commit.bad else ():
-            seen.add(key)
+def state_by_state(history: History, *, force: bool = False) -> Rows:
+    """Each run of bad commits, newest first: what is still as it was after it becomes as before it.
+
+    A row that good commits made again and deleted is as after a bad commit that deleted it, so that
+    it comes back; only where good commits delete nothing is this :func:`without_the_bad`. force: whatever it is now.
+    """
+    rows, left = history.rows, set[int]()
+    bad = [commit.bad for _, commit in history.versions]
+    end = len(bad)
+    while end:
+        begin = end - 1
+        while bad[end - 1] and begin and bad[begin - 1]:
+            begin -= 1
+        before, after = history.states[begin], history.states[end]
+        for key in before.keys() | after.keys() if bad[end - 1] else ():
+            if before.get(key) == after.get(key) or key in left:
+                continue
+            if rows.get(key) != after.get(key) and not force:
+                left.add(key)
+                continue
             rows.pop(key, None)
             if key in before:
                 rows[key] = before[key]
+        end = begin
     return rows
 
 
@@ -120,7 +135,9 @@ def test_it_is_as_if_the_commits_had_never_been(
     try:
         if not history.bad:
             return
-        before, wanted = history.rows, without_the_bad(history)
+        before, wanted = history.rows, state_by_state(history)
+        if not any(commit.deleted for _, commit in history.versions if not commit.bad):
+            assert wanted == without_the_bad(history)
         planned = history.database.undo(history.bad, dry_run=True)
         assert history.rows == before
         done = history.database.undo(history.bad)
@@ -146,7 +163,7 @@ def test_theirs_is_the_state_before_the_first_of_them(
     try:
         if not history.bad:
             return
-        before, wanted = history.rows, before_the_bad(history)
+        before, wanted = history.rows, state_by_state(history, force=True)
         planned = history.database.undo(history.bad, conflicts="theirs", dry_run=True)
         done = history.database.undo(history.bad, conflicts="theirs")
         assert replace(done, made=None) == planned
