@@ -16,6 +16,7 @@ from mvsqlite_py._errors import BusyError
 if TYPE_CHECKING:
     import apsw
 
+    from mvsqlite_py._blame import Blame
     from mvsqlite_py._rows import Diff, RowChange
     from mvsqlite_py._store import Store
     from mvsqlite_py._undo import Conflicts, UndoReport
@@ -199,6 +200,15 @@ class Database:
         from mvsqlite_py._rows import row_changes
 
         return row_changes(self, before, after, table)
+
+    def blame(self, table: str, *, where: str | None = None) -> Iterator[Blame]:
+        """Which commit last touched each row of a table, newest first; looks back as far as is asked.
+
+        where: only rows that meet this SQL condition now. Raises ValueError if there is no such table.
+        """
+        from mvsqlite_py._blame import blame
+
+        return blame(self, table, where)
 
     def stat(self) -> Usage:
         """What the database takes in the store. Reads all its keys."""

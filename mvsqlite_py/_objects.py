@@ -95,6 +95,17 @@ def _differences(pair: Pair, left: Iterable[Row], right: Iterable[Row]) -> Itera
     return match_by_key(left, right, pair.match_of)
 
 
+def renamed_tables(comparison: Comparison) -> dict[str, str]:
+    """The old names of tables that got another, by the new: such keep root page and columns."""
+    before, after = comparison.before.tables, comparison.after.tables
+    return {
+        b.name: a.name
+        for a in (before[name] for name in before.keys() - after.keys())
+        for b in (after[name] for name in after.keys() - before.keys())
+        if not a.virtual and a.roots == b.roots and a.columns == b.columns and a.key == b.key
+    }
+
+
 @dataclass
 class Objects:
     """One difference's changes of the schema, to be taken back in ``main`` of a connection.
@@ -125,7 +136,7 @@ class Objects:
 
     def prepare(self) -> None:
         changes = self.comparison.schema_changes()
-        self._renamed = self._find_renamed(changes)
+        self._renamed = renamed_tables(self.comparison)
         tables = [change for change in changes if change.type == "table" and self._meant(change)]
         others = [change for change in changes if change.type != "table" and self._meant(change)]
         dropped = {c.name for c in tables if c.action == "dropped" and c.name not in self._renamed.values()}
@@ -148,18 +159,6 @@ class Objects:
         both = (self.comparison.before, self.comparison.after)
         entries = [state.objects.get((change.type, change.name)) for state in both]
         return self.scope.has(change.name, *(entry.table for entry in entries if entry))
-
-    def _find_renamed(self, changes: list[SchemaChange]) -> dict[str, str]:
-        """Tables that lost one name and got another: they keep root page and columns."""
-        before, after = self.comparison.before.tables, self.comparison.after.tables
-        gone = [before[c.name] for c in changes if c.type == "table" and c.action == "dropped"]
-        new = [after[c.name] for c in changes if c.type == "table" and c.action == "created"]
-        return {
-            b.name: a.name
-            for a in gone
-            for b in new
-            if not a.virtual and a.roots == b.roots and a.columns == b.columns and a.key == b.key
-        }
 
     def _refuse_names_taken(self, dropped: set[str]) -> None:
         now = read_schema(self.connection, "main")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mvsqlite_py._cli._blame import blame
 from mvsqlite_py._cli._common import (
     Commands,
     Session,
@@ -46,6 +47,7 @@ def mvrevert() -> None:
 
 log_command(mvrevert)
 mvrevert.add_command(undo)
+mvrevert.add_command(blame)
 
 
 def limited(function: Any) -> Any:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 import apsw
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +90,8 @@ def state_by_state(history: History, *, force: bool = False) -> Rows:
     """Each run of bad commits, newest first: what is still as it was after it becomes as before it.
 
     A row that good commits made again and deleted is as after a bad commit that deleted it, so that
-    it comes back; only where good commits delete nothing is this :func:`without_the_bad`. force: whatever it is now.
+    it comes back; only where good commits delete nothing is this :func:`without_the_bad`.
+    force: whatever it is now.
     """
     rows, left = history.rows, set[int]()
     bad = [commit.bad for _, commit in history.versions]
@@ -114,12 +114,6 @@ def state_by_state(history: History, *, force: bool = False) -> Rows:
     return rows
 
 
-@pytest.fixture
-def fresh(store: mvsqlite_py.Store) -> mvsqlite_py.Store:
-    """A store in which each example makes its database anew."""
-    return store
-
-
 def examples(count: int) -> settings:
     return settings(
         max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -129,9 +123,9 @@ def examples(count: int) -> settings:
 @examples(40)
 @given(plan=commits, table=st.sampled_from(TABLES))
 def test_it_is_as_if_the_commits_had_never_been(
-    fresh: mvsqlite_py.Store, plan: list[Commit], table: str
+    store: mvsqlite_py.Store, plan: list[Commit], table: str
 ) -> None:
-    history = made(fresh, table, plan)
+    history = made(store, table, plan)
     try:
         if not history.bad:
             return
@@ -151,15 +145,15 @@ def test_it_is_as_if_the_commits_had_never_been(
         assert history.rows == before
     finally:
         history.connection.close()
-        fresh.delete("model.db")
+        store.delete("model.db")
 
 
 @examples(25)
 @given(plan=commits, table=st.sampled_from(TABLES))
 def test_theirs_is_the_state_before_the_first_of_them(
-    fresh: mvsqlite_py.Store, plan: list[Commit], table: str
+    store: mvsqlite_py.Store, plan: list[Commit], table: str
 ) -> None:
-    history = made(fresh, table, plan)
+    history = made(store, table, plan)
     try:
         if not history.bad:
             return
@@ -174,4 +168,4 @@ def test_theirs_is_the_state_before_the_first_of_them(
         assert history.rows == before
     finally:
         history.connection.close()
-        fresh.delete("model.db")
+        store.delete("model.db")
