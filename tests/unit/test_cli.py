@@ -12,42 +12,13 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 import mvsqlite_py
+from commands import GROUPS, Run
 from mvsqlite_py._cli import _common
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._cli.mvrevert import mvrevert
 from mvsqlite_py._cli.mvsqlite import mvsqlite
-
-Run = Callable[..., Result]
-GROUPS = {"mvsqlite": mvsqlite, "mvrevert": mvrevert}
-
-
-@pytest.fixture
-def run(store_url: str) -> Run:
-    """Runs a command on the store; the exit status must be the one expected."""
-
-    def runner(*words: str, status: int = 0, stdin: str | None = None) -> Result:
-        program, *rest = words
-        result = CliRunner(env={"MVSQLITE_STORE": store_url, "COLUMNS": None}).invoke(
-            GROUPS[program], rest, input=stdin
-        )
-        assert result.exit_code == status, result.output + repr(result.exception)
-        assert "Traceback" not in result.output
-        return result
-
-    return runner
-
-
-@pytest.fixture
-def answer(run: Run) -> Callable[..., Any]:
-    """Runs a command with --json and reads what it prints."""
-
-    def runner(*words: str, status: int = 0) -> Any:
-        return json.loads(run(*words, "--json", status=status).stdout)
-
-    return runner
 
 
 @pytest.fixture
