@@ -6,7 +6,7 @@
 >>> mvsqlite_py.open_store().database("notes.db").revert(at="-5m")
 """
 
-from mvsqlite_py._apply import Untouched
+from mvsqlite_py._blame import Blame
 from mvsqlite_py._connections import connect, uri
 from mvsqlite_py._copy import Copied
 from mvsqlite_py._database import Database, Snapshot, Usage, Verification, Version
@@ -31,6 +31,7 @@ from mvsqlite_py._errors import (
     UndoError,
     VersionNotFoundError,
 )
+from mvsqlite_py._ledger import Untouched
 from mvsqlite_py._rows import Diff, RowChange, RowCounts, SchemaChange
 from mvsqlite_py._store import DatabaseInfo, Store, default_url, open_store
 from mvsqlite_py._undo import UndoReport
@@ -38,6 +39,7 @@ from mvsqlite_py._vfs import VFS, VFSFile
 
 __all__ = [
     "VFS",
+    "Blame",
     "BusyError",
     "ConflictError",
     "Copied",

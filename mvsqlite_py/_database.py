@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ from mvsqlite_py._errors import BusyError
 if TYPE_CHECKING:
     import apsw
 
+    from mvsqlite_py._blame import Blame
     from mvsqlite_py._rows import Diff, RowChange
     from mvsqlite_py._store import Store
-    from mvsqlite_py._undo import UndoReport
+    from mvsqlite_py._undo import Conflicts, UndoReport
 
 Moment = str | datetime | int | float
 """ISO 8601, an age such as ``-5m`` or ``2 hours ago``, ``now``; a datetime; unix seconds."""
@@ -203,6 +204,15 @@ class Database:
 
         return row_changes(self, before, after, table)
 
+    def blame(self, table: str, *, where: str | None = None) -> Iterator[Blame]:
+        """Which commit last touched each row of a table, newest first; looks back as far as is asked.
+
+        where: only rows that meet this SQL condition now. Raises ValueError if there is no such table.
+        """
+        from mvsqlite_py._blame import blame
+
+        return blame(self, table, where)
+
     def stat(self) -> Usage:
         """What the database takes in the store. Reads all its keys."""
         usage = ffi.new("mv_usage *")
@@ -302,15 +312,52 @@ class Database:
         target = self.find(at=at, version=version)
         return revert_table(self, table, target, message=message, timeout=timeout, dry_run=dry_run)
 
-    def undo(self, version: str, *, timeout: float = 5.0, dry_run: bool = False) -> UndoReport:
-        """Takes back what one commit did, row by row, and keeps later work.
+    def undo(
+        self,
+        version: str | Iterable[str],
+        *,
+        tables: Iterable[str] | None = None,
+        where: str | None = None,
+        conflicts: Conflicts = "leave",
+        message: str | None = None,
+        timeout: float = 5.0,
+        dry_run: bool = False,
+    ) -> UndoReport:
+        """Takes back what one commit, or several, did row by row, and keeps all other work.
 
-        Rows that were changed since are left alone and reported. dry_run: only tell what would
-        be done. Raises UndoError for what cannot be taken back; then nothing is done.
+        Several are taken back as one commit, as if newest first; :meth:`select` finds them.
+        tables: only those; where: only rows that met this SQL condition before or after.
+        conflicts: rows that other commits changed since are left alone and reported (``leave``,
+        ``mine``), or set to the state from before all the same (``theirs``).
+        dry_run: only tell what would be done. Raises UndoError for what cannot be taken back;
+        then nothing is done.
         """
-        from mvsqlite_py._undo import plan_undo, undo
+        from mvsqlite_py._undo import UndoOptions, restriction, undo
 
-        return (plan_undo if dry_run else undo)(self, version, timeout=timeout)
+        versions = [version] if isinstance(version, str) else list(version)
+        only = restriction(self, versions, tables)
+        options = UndoOptions(only, where, conflicts, message)
+        return undo(self, versions, options=options, timeout=timeout, dry_run=dry_run)
+
+    def select(
+        self,
+        *,
+        program: str | None = None,
+        host: str | None = None,
+        pid: int | None = None,
+        statement: str | None = None,
+        message: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> Iterator[Version]:
+        """The versions made by a program, host or process, with such statements or message; newest first.
+
+        program, statement, message: a part of it, or with ``*`` a pattern of all of it; host: the
+        name, or a pattern. since, until: after the state of a moment, up to a moment.
+        """
+        from mvsqlite_py._selection import Selection
+
+        return Selection(program, host, pid, statement, message, since, until).among(self)
 
     def connect(self, **options: Any) -> apsw.Connection:
         """A connection to this database; see :func:`mvsqlite_py.connect`."""

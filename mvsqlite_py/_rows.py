@@ -181,7 +181,7 @@ class Comparison:
         after: str,
         pages: Callable[[Schema, Schema], PageDifference] | None = None,
     ) -> None:
-        self._connection = connection
+        self.connection = self._connection = connection
         self._names = (before, after)
         self.before = read_schema(connection, before)
         self.after = read_schema(connection, after)

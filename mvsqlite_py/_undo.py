@@ -1,50 +1,59 @@
-"""Taking one commit back row by row, or one table back to a past state, and keeping all other work."""
+"""Taking commits back row by row, or one table back to a past state, and keeping all other work."""
 
 import contextlib
 import shlex
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 import apsw
 
-from mvsqlite_py._apply import Exclusions, Outcome, Step, Untouched, savepoint, take_back
+from mvsqlite_py._apply import Exclusions, savepoint, take_back
+from mvsqlite_py._condition import chosen, reader
 from mvsqlite_py._database import Database, Version
-from mvsqlite_py._errors import BusyError, ConflictError, UndoError
-from mvsqlite_py._references import References
-from mvsqlite_py._rows import (
-    AFTER,
-    BEFORE,
-    Comparison,
-    Pair,
-    RowCounts,
-    SchemaChange,
-    attach,
-    page_difference,
-)
-from mvsqlite_py._schema import Content, Object, Schema, Table, fold, quoted, read_schema
+from mvsqlite_py._errors import BusyError, ConflictError, UndoError, VersionNotFoundError
+from mvsqlite_py._ledger import Ledger, Outcome, Untouched
+from mvsqlite_py._objects import Filter, Objects, Scope, table_of
+from mvsqlite_py._references import References, Violation
+from mvsqlite_py._rows import Comparison, RowCounts, SchemaChange, compare
+from mvsqlite_py._schema import Content, Schema, fold, quoted, read_schema
+from mvsqlite_py._selection import Run, runs
 
 REFERENCE_ROUNDS = 20
 """How often rows are set aside for the sake of foreign keys before giving up."""
 MOVED_ROUNDS = 20
 """How often the newest state may move on between looking and locking."""
+VERSIONS_NAMED = 4
+"""How many versions the message of an undo names one by one."""
+
+Conflicts = Literal["leave", "mine", "theirs"]
+"""Of rows changed since: ``leave`` and ``mine`` keep them as they are now, ``theirs`` sets them to
+the state from before what is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
 class UndoReport:
-    """What taking a version back did to the newest state, or would do."""
+    """What taking versions back did to the newest state, or would do."""
 
-    version: str
-    """The version taken back; of :func:`revert_table`, the one gone back to."""
+    versions: tuple[str, ...]
+    """The versions taken back, newest first; of :func:`revert_table`, the one gone back to."""
     tables: dict[str, RowCounts]
     """What happened to the rows of each table: ``added`` were put back, ``removed`` taken out."""
     untouched: list[Untouched]
     """What was left alone, and why."""
+    already: dict[str, int]
+    """By table how many rows were found as they had been before: nothing had to be done."""
     objects: list[SchemaChange]
-    """Tables, indexes, views and triggers made again or dropped."""
+    """Tables, indexes, views and triggers made again, set back or dropped."""
     made: str | None
     """The new version; None if there was nothing to do, or nothing was asked to be done."""
+
+    @property
+    def version(self) -> str:
+        """The version, or the newest of those, taken back."""
+        return self.versions[0]
 
     @property
     def nothing(self) -> bool:
@@ -52,19 +61,36 @@ class UndoReport:
         return not any(self.tables.values()) and not self.objects
 
 
-def undo(database: Database, version: str, *, timeout: float = 5.0) -> UndoReport:
-    """Takes back what one commit did, as a commit of its own, and keeps later work.
+@dataclass(frozen=True, slots=True)
+class UndoOptions:
+    """What of the versions is taken back, and how."""
 
-    Rows that later commits changed are left alone and reported. timeout: seconds to wait for
-    another writer. Raises VersionNotFoundError, BusyError, and UndoError for what cannot be
-    taken back row by row; then nothing is done.
+    tables: frozenset[str] | None = None
+    where: str | None = None
+    conflicts: Conflicts = "leave"
+    message: str | None = None
+
+
+def undo(
+    database: Database,
+    versions: str | Iterable[str],
+    *,
+    options: UndoOptions | None = None,
+    timeout: float = 5.0,
+    dry_run: bool = False,
+) -> UndoReport:
+    """Takes back what some commits did, as one commit, and keeps all other work.
+
+    Rows that other commits changed since are left alone and reported. timeout: seconds to wait
+    for another writer. dry_run: it is done and rolled back. Raises VersionNotFoundError, BusyError,
+    and UndoError for what cannot be taken back row by row; then nothing is done.
     """
-    return _undo(database, version, timeout, commit=True)
-
-
-def plan_undo(database: Database, version: str, *, timeout: float = 5.0) -> UndoReport:
-    """What :func:`undo` would do now: it is done and rolled back."""
-    return _undo(database, version, timeout, commit=False)
+    given = [versions] if isinstance(versions, str) else list(versions)
+    entries = sorted({database.version(one).version: database.version(one) for one in given}.items())
+    if not entries:
+        raise ValueError("no version to take back was given")
+    work = _Undo(database, [entry for _, entry in entries][::-1], options or UndoOptions())
+    return work.run(work.options.message or work.told(), timeout, commit=not dry_run)
 
 
 def revert_table(
@@ -81,18 +107,8 @@ def revert_table(
     A table dropped since is made again with its indexes and triggers. Raises UndoError if its
     columns were altered since, if there was no such table, or if foreign keys would break.
     """
-    work = _TableRevert(database, database.version(version), table)
+    work = _TableRevert(database, [database.version(version)], table)
     return work.run(message or f'table "{table}" as of {version}', timeout, commit=not dry_run)
-
-
-def _undo(database: Database, version: str, timeout: float, commit: bool) -> UndoReport:
-    entry = database.version(version)
-    if entry.previous is None:
-        raise UndoError(
-            f"version {entry.version} is the first of {database.name!r}: there is no earlier state. "
-            f"To be rid of the database: {_command('mvsqlite rm', database.name)}"
-        )
-    return _Undo(database, entry).run(f"undo of {entry.version}", timeout, commit)
 
 
 def _command(*words: str) -> str:
@@ -101,45 +117,62 @@ def _command(*words: str) -> str:
 
 
 @contextlib.contextmanager
-def _writer(database: Database, before: str, after: str, timeout: float) -> Iterator[apsw.Connection]:
+def _writer(database: Database, timeout: float) -> Iterator[apsw.Connection]:
     """A connection that can apply rows as they are: no trigger fires, no foreign key acts."""
     connection = database.connect(timeout=timeout, create=False)
     try:
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
         connection.execute("PRAGMA foreign_keys = OFF")
-        attach(connection, database, before, BEFORE)
-        attach(connection, database, after, AFTER)
         yield connection
     finally:
         connection.close(True)
 
 
 @dataclass
+class _Done:
+    """What one attempt did."""
+
+    ledger: Ledger
+    objects: list[SchemaChange] = field(default_factory=list)
+    untouched: list[Untouched] = field(default_factory=list)
+    tables: set[str] = field(default_factory=set)
+    """Whose rows were looked at, or which were dropped."""
+    rebuild: set[str] = field(default_factory=set)
+    """Full-text indexes over other tables that were changed themselves."""
+
+
+class _Broken(Exception):
+    pass
+
+
+@dataclass
 class _Work:
-    """One transaction that takes things back. Derived classes say what."""
+    """One transaction that takes differences of states back. Derived classes say which."""
 
     database: Database
-    version: Version
-    objects: list[SchemaChange] = field(default_factory=list, init=False)
-    untouched: list[Untouched] = field(default_factory=list, init=False)
-    late: list[str] = field(default_factory=list, init=False)
-    """SQL to run after the rows are there: indexes, triggers."""
+    versions: list[Version]
 
-    def states(self) -> tuple[str, str]:
-        """The states whose difference is taken back."""
+    force = False
+
+    def runs(self) -> list[Run]:
+        """The states whose differences are taken back, newest first."""
         raise NotImplementedError
 
     def still_current(self, _connection: apsw.Connection) -> bool:
         return True
 
-    def steps(self, connection: apsw.Connection, comparison: Comparison, now: Schema) -> list[Step]:
+    def one(self, connection: apsw.Connection, comparison: Comparison, run: Run, done: _Done) -> Objects:
+        """Prepares one difference."""
         raise NotImplementedError
+
+    def only(self, _run: Run) -> contextlib.AbstractContextManager[Filter | None]:
+        """Which rows of a difference are meant; None means all."""
+        return contextlib.nullcontext()
 
     # ---- the transaction ------------------------------------------------------------
 
     def run(self, message: str, timeout: float, commit: bool) -> UndoReport:
         for _ in range(MOVED_ROUNDS):
-            self.objects, self.untouched, self.late = [], [], []
             with contextlib.suppress(ConflictError):
                 report = self._attempt(message, timeout, commit)
                 if report:
@@ -147,253 +180,212 @@ class _Work:
         raise BusyError(f"{self.database.name!r} is being changed all the time: try again")
 
     def _attempt(self, message: str, timeout: float, commit: bool) -> UndoReport | None:
-        before, after = self.states()
-        with (
-            _writer(self.database, before, after, timeout) as connection,
-            page_difference(self.database, before, after) as pages,
-        ):
-            comparison = Comparison(connection, BEFORE, AFTER, pages)
+        with _writer(self.database, timeout) as connection:
+            differences = self.runs()
             connection.execute("BEGIN IMMEDIATE")
             if not self.still_current(connection):
                 return None
             connection.execute("SELECT mv_message(?)", (message,)).fetchall()
-            steps = self.steps(connection, comparison, read_schema(connection, "main"))
-            outcome = self._apply(connection, steps)
-            self._finish(connection, comparison, set(outcome.tables))
-            report = self._report(outcome)
+            done = self._apply(connection, differences)
+            _rebuild(connection, done)
+            outcome = done.ledger.outcome()
+            self.judge(outcome)
+            report = self._report(done, outcome)
             if not commit or report.nothing:
                 connection.execute("ROLLBACK")
                 return report
             was = connection.pragma("mv_version")
             connection.execute("COMMIT")
             made = connection.pragma("mv_version")
-            return self._report(outcome, made=made if made != was else None)
+            return self._report(done, outcome, made if made != was else None)
 
-    def _report(self, outcome: Outcome, made: str | None = None) -> UndoReport:
-        left = self.untouched + outcome.untouched
-        return UndoReport(self.version.version, outcome.tables, left, self.objects, made)
+    def judge(self, outcome: Outcome) -> None:
+        """May raise UndoError for what was not done."""
 
-    def _apply(self, connection: apsw.Connection, steps: list[Step]) -> Outcome:
-        """Takes the rows back; those that would break a foreign key are set aside and reported."""
+    def _report(self, done: _Done, outcome: Outcome, made: str | None = None) -> UndoReport:
+        left = done.untouched + outcome.untouched
+        versions = tuple(version.version for version in self.versions)
+        return UndoReport(versions, outcome.tables, left, outcome.already, done.objects, made)
+
+    def _apply(self, connection: apsw.Connection, differences: list[Run]) -> _Done:
+        """Takes the differences back; rows that would break a foreign key are set aside and reported."""
         exclusions = Exclusions()
-        references = References(connection, read_schema(connection, "main"), {s.target.name for s in steps})
-        allowed = references.violations()
+        allowed: Counter[Violation] | None = None
         sentences: set[str] = set()
         for _ in range(REFERENCE_ROUNDS):
             with contextlib.suppress(_Broken), savepoint(connection):
-                outcome = take_back(connection, steps, exclusions)
-                broken = references.violations() - allowed
+                done = self._once(connection, differences, exclusions)
+                references = References(connection, read_schema(connection, "main"), done.tables)
+                broken = references.violations() - (allowed or Counter())
                 if not broken:
-                    return outcome
+                    return done
+                if allowed is None:
+                    raise _Broken
                 known = len(exclusions)
                 sentences = {references.exclude(one, exclusions) for one in broken}
                 if len(exclusions) == known:
                     break
                 raise _Broken
+            if allowed is None:  # what was broken before is not held against us
+                before = References(connection, read_schema(connection, "main"), done.tables)
+                allowed = before.violations()
         raise UndoError(f"foreign keys would break, so nothing was done: {'; '.join(sorted(sentences))}")
 
-    def _finish(self, connection: apsw.Connection, comparison: Comparison, touched: set[str]) -> None:
-        """What follows from the rows: indexes and triggers of tables made again, full-text indexes."""
-        for sql in self.late:
-            connection.execute(sql)
-        now = read_schema(connection, "main")
-        folded = {fold(name) for name in touched}
-        views = {fold(name) for kind, name in now.objects if kind == "view"}
-        for table in now.tables.values():
-            if table.content is not Content.EXTERNAL or not touched:
-                continue
-            source = fold(table.content_table or "")
-            if source in folded or source in views or _differs(comparison, table):
-                name = quoted(table.name)
-                connection.execute(f"INSERT INTO main.{name}({name}) VALUES ('rebuild')")
-
-    # ---- tables -----------------------------------------------------------------------
-
-    def recreate(self, connection: apsw.Connection, state: Schema, entry: Object) -> None:
-        """Makes a dropped table again, empty; its indexes and triggers follow after the rows."""
-        assert entry.sql
-        connection.execute(entry.sql)
-        self.objects.append(SchemaChange("created", entry.type, entry.name, None, entry.sql))
-        for (kind, name), other in sorted(state.objects.items()):
-            if fold(other.table) == fold(entry.name) and kind in ("index", "trigger") and other.sql:
-                self.late.append(other.sql)
-                self.objects.append(SchemaChange("created", kind, name, None, other.sql))
-        if "sqlite_sequence" in {name for _, name in state.objects}:
-            self.late.append(_sequence(entry.name))
+    def _once(self, connection: apsw.Connection, differences: list[Run], exclusions: Exclusions) -> _Done:
+        done = _Done(Ledger(several=len(differences) > 1))
+        for run in differences:
+            with compare(self.database, run.before, run.after) as comparison, self.only(run) as only:
+                objects = self.one(connection, comparison, run, done)
+                steps = objects.steps(only)
+                take_back(connection, steps, exclusions, done.ledger, force=self.force)
+                objects.finish()
+                done.tables |= {step.target.name for step in steps} | {c.name for c in objects.done}
+                done.rebuild |= objects.indexes_to_rebuild()
+            done.objects += objects.done
+            done.untouched += objects.untouched
+        return done
 
 
-class _Broken(Exception):
-    pass
+def _rebuild(connection: apsw.Connection, done: _Done) -> None:
+    """Full-text indexes over other tables follow those."""
+    touched = {fold(name) for name in done.ledger.touched()}
+    if not touched:
+        return
+    now = read_schema(connection, "main")
+    views = {fold(name) for kind, name in now.objects if kind == "view"}
+    for table in now.tables.values():
+        source = fold(table.content_table or "")
+        stale = source in touched or source in views or table.name in done.rebuild
+        if table.content is Content.EXTERNAL and stale:
+            name = quoted(table.name)
+            connection.execute(f"INSERT INTO main.{name}({name}) VALUES ('rebuild')")
 
 
-def _inverse(change: SchemaChange) -> SchemaChange:
-    inverse: dict[str, Literal["created", "dropped", "altered"]] = {
-        "created": "dropped",
-        "dropped": "created",
-    }
-    action = inverse.get(change.action, "altered")
-    return SchemaChange(action, change.type, change.name, change.after, change.before)
-
-
-def _differs(comparison: Comparison, table: Table) -> bool:
-    both = table.name in comparison.before.tables and table.name in comparison.after.tables
-    return both and comparison.suspects(comparison.pair(table.name)) is not None
-
-
-def _sequence(table: str) -> str:
-    """Sets AUTOINCREMENT to go on where it was: keys are never given twice."""
-    name = "'" + table.replace("'", "''") + "'"
-    return (
-        "UPDATE main.sqlite_sequence SET seq = max(seq, coalesce("
-        f"(SELECT seq FROM {BEFORE}.sqlite_sequence WHERE name = {name}), 0)) WHERE name = {name}"
-    )
-
-
-def _table(schema: Schema, name: str) -> Table | None:
-    return next((table for other, table in schema.tables.items() if fold(other) == fold(name)), None)
-
-
-def _fits(pair: Pair, target: Table) -> bool:
-    """Whether rows of the pair can be found in and written to the table."""
-    there = {fold(name) for name in target.names}
-    return (
-        {fold(name) for name in pair.columns} <= there
-        and [*map(fold, pair.key)] == [*map(fold, target.key)]
-        and pair.table.virtual == target.virtual
-        and pair.by_rowid == target.rowid_is_key
-    )
-
-
+@dataclass
 class _Undo(_Work):
-    """Takes back the commit that made ``version``."""
+    """Takes back commits."""
 
-    def states(self) -> tuple[str, str]:
-        assert self.version.previous
-        return self.version.previous, self.version.version
+    options: UndoOptions
 
-    def steps(self, connection: apsw.Connection, comparison: Comparison, now: Schema) -> list[Step]:
-        changes = comparison.schema_changes()
-        self._refuse(changes, now)
-        dropped = {change.name for change in changes if change.action == "dropped" and change.type == "table"}
-        for name in sorted(dropped):
-            self.recreate(connection, comparison.before, comparison.before.objects["table", name])
-        self._objects(connection, changes, comparison, now, dropped)
-        return self._rows(comparison, read_schema(connection, "main"))
+    def __post_init__(self) -> None:
+        self.force = self.options.conflicts == "theirs"
+        self._runs = runs(self.versions)
+        known = {version.version for version in self.versions}
+        for run in self._runs:
+            if run.before is not None and run.before not in known:
+                self._must_be_kept(run)
 
-    def _refuse(self, changes: list[SchemaChange], now: Schema) -> None:
-        """Raises for changes of tables that cannot be taken back without losing rows."""
-        taken = {fold(name) for _, name in now.objects}
-        way_out = _command("mvrevert to", self.database.name, "--version", self.version.previous or "")
-        for change in changes:
-            if change.type != "table":
-                continue
-            if change.action != "dropped":
-                raise UndoError(
-                    f'version {self.version.version} {change.action} the table "{change.name}": that cannot '
-                    f"be taken back row by row. To go back to the state before, without later work: {way_out}"
-                )
-            if fold(change.name) in taken:
-                raise UndoError(
-                    f'version {self.version.version} dropped the table "{change.name}", and there is another '
-                    f"of that name now: rename that one first, or go back altogether: {way_out}"
-                )
+    def _must_be_kept(self, run: Run) -> None:
+        try:
+            self.database.version(run.before or "")
+        except VersionNotFoundError as error:
+            raise UndoError(
+                f"the state before version {run.after} of {self.database.name!r} is not kept any more, so "
+                "what that version did cannot be told. Take back later versions only"
+            ) from error
 
-    def _objects(
-        self,
-        connection: apsw.Connection,
-        changes: list[SchemaChange],
-        comparison: Comparison,
-        now: Schema,
-        dropped: set[str],
-    ) -> None:
-        """Takes changes of indexes, views and triggers back."""
-        for change in changes:
-            if change.type == "table":
-                continue
-            entry = comparison.before.objects.get((change.type, change.name))
-            if entry and entry.table in dropped and change.action == "dropped":
-                continue  # comes with its table
-            there = now.objects.get((change.type, change.name))
-            if (there.sql if there else None) != change.after:
-                self.untouched.append(Untouched(change.name, {}, f"the {change.type} was changed since"))
-                continue
-            if change.after is not None:
-                connection.execute(f"DROP {change.type} main.{quoted(change.name)}")
-            if change.before is not None:
-                self.late.append(change.before)
-            self.objects.append(_inverse(change))
+    def told(self) -> str:
+        """The message of the new version."""
+        names = [version.version for version in self.versions]
+        if len(names) > 1 and len(self._runs) == 1:
+            return f"undo of {names[-1]}..{names[0]}"
+        more = len(names) - VERSIONS_NAMED
+        named = ", ".join(names if more <= 1 else names[:VERSIONS_NAMED])
+        return f"undo of {named}" + (f" and {more} more" if more > 1 else "")
 
-    def _rows(self, comparison: Comparison, now: Schema) -> list[Step]:
-        steps = []
-        for pair in comparison.pairs():
-            target = _table(now, pair.name)
-            if pair.table.content is Content.NONE:
-                self._leave(comparison, pair, "a full-text index that keeps no rows cannot be read back")
-            elif target is None:
-                self._leave(comparison, pair, "the table was dropped since")
-            elif not _fits(pair, target):
-                self._leave(comparison, pair, "the table's columns were altered since")
-            else:
-                steps.append(Step(pair, target, partial(comparison.changes, pair)))
-        return steps
+    def runs(self) -> list[Run]:
+        return self._runs
 
-    def _leave(self, comparison: Comparison, pair: Pair, reason: str) -> None:
-        rows = sum(1 for _ in comparison.changes(pair))
-        if rows:
-            detail = f"{rows} row{'s' if rows != 1 else ''}"
-            self.untouched.append(Untouched(pair.name, {}, reason, detail))
+    @contextlib.contextmanager
+    def only(self, run: Run) -> Iterator[Filter | None]:
+        if self.options.where is None:
+            yield None
+            return
+        with reader(self.database, run.before) as before, reader(self.database, run.after) as after:
+            yield partial(chosen, readers=(before, after), text=self.options.where)
+
+    def one(self, connection: apsw.Connection, comparison: Comparison, run: Run, done: _Done) -> Objects:
+        scope = Scope(self.options.tables, self.options.where is not None, self.force)
+        if run.before is None:
+            way_out = _command("mvsqlite rm", self.database.name)
+        else:
+            way_out = _command("mvrevert to", self.database.name, "--version", run.before)
+        what = f"version {run.after}"
+        objects = Objects(connection, comparison, scope, done.ledger, way_out, what)
+        objects.prepare()
+        return objects
 
 
 @dataclass
 class _TableRevert(_Work):
-    """Sets one table to its state at ``version``."""
+    """Sets one table to its state at the version."""
 
     table: str
 
-    def states(self) -> tuple[str, str]:
+    @property
+    def _then(self) -> str:
+        return self.versions[0].version
+
+    def runs(self) -> list[Run]:
         newest = self.database.newest
         assert newest
         self._newest = newest.version
-        return self.version.version, newest.version
+        return [Run(self._then, newest.version)]
 
     def still_current(self, connection: apsw.Connection) -> bool:
         return bool(connection.execute("SELECT mv_version()").fetchone() == (self._newest,))
 
-    def steps(self, connection: apsw.Connection, comparison: Comparison, now: Schema) -> list[Step]:
-        then, current = _table(comparison.before, self.table), _table(now, self.table)
+    def one(self, connection: apsw.Connection, comparison: Comparison, _run: Run, done: _Done) -> Objects:
+        then, current = table_of(comparison.before, self.table), table_of(comparison.after, self.table)
         if then is None:
             raise UndoError(
-                f'there was no table "{self.table}" at version {self.version.version}; there were: '
+                f'there was no table "{self.table}" at version {self._then}; there were: '
                 + (", ".join(sorted(comparison.before.tables)) or "none")
             )
         if then.content is not Content.OWN:
             raise UndoError(
                 f'"{self.table}" is a full-text index without rows of its own: revert what it indexes'
             )
+        way_out = _command("mvrevert to", self.database.name, "--version", self._then)
+        scope = Scope(frozenset({fold(then.name)}), rows_only=True)
+        objects = Objects(connection, comparison, scope, done.ledger, way_out, f"version {self._then}")
         if current is None:
-            self._make_room(now, then)
-            self.recreate(connection, comparison.before, comparison.before.objects["table", then.name])
-            current = _table(read_schema(connection, "main"), self.table)
-            assert current
+            self._make_room(comparison.after, then.name)
+            objects.recreate(comparison.before.objects["table", then.name])
         elif current.sql != then.sql:
             raise UndoError(
-                f'the table "{self.table}" was altered since version {self.version.version}, so its '
-                f"rows do not fit any more. To take the whole database back: "
-                + _command("mvrevert to", self.database.name, "--version", self.version.version)
+                f'the table "{self.table}" was altered since version {self._then}, so its '
+                f"rows do not fit any more. To take the whole database back: {way_out}"
             )
-        pair = comparison.pair(then.name)
-        return [Step(pair, current, partial(comparison.changes, pair))]
+        return objects
 
-    def _make_room(self, now: Schema, then: Table) -> None:
-        if any(fold(name) == fold(then.name) for _, name in now.objects):
-            raise UndoError(f'"{then.name}" is the name of something else now: rename or drop that first')
+    def _make_room(self, now: Schema, then: str) -> None:
+        if any(fold(name) == fold(then) for _, name in now.objects):
+            raise UndoError(f'"{then}" is the name of something else now: rename or drop that first')
 
-    def _apply(self, connection: apsw.Connection, steps: list[Step]) -> Outcome:
-        outcome = super()._apply(connection, steps)
+    def judge(self, outcome: Outcome) -> None:
         if outcome.untouched:
             first = outcome.untouched[0]
             raise UndoError(
                 f'"{self.table}" cannot be set back without breaking references, so nothing was done: '
                 f"{len(outcome.untouched)} rows, the first {first.key}: {first.detail or first.reason}"
             )
-        return outcome
+
+
+def restriction(
+    database: Database, versions: Iterable[str], tables: Iterable[str] | None
+) -> frozenset[str] | None:
+    """Folded names of tables. Raises UndoError for one that no state around the versions has."""
+    if tables is None:
+        return None
+    known: set[str] = set()
+    for run in runs(map(database.version, versions)):
+        with compare(database, run.before, run.after) as comparison:
+            known |= {*comparison.before.tables, *comparison.after.tables}
+    wanted = {fold(name): name for name in tables}
+    for name in wanted.keys() - set(map(fold, known)):
+        raise UndoError(
+            f'there is no table "{wanted[name]}" in what is to be taken back; there are: '
+            + (", ".join(sorted(known)) or "none")
+        )
+    return frozenset(wanted)

@@ -1,33 +1,28 @@
 """``mvrevert``: what changed, and how to take it back."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import click
-from rich.text import Text
 
+from mvsqlite_py._cli._blame import blame
 from mvsqlite_py._cli._common import (
     Commands,
     Session,
-    Typed,
     common,
     confirm,
-    counts_text,
     example,
     local_time,
-    print_json,
-    rows_json,
     working,
 )
-from mvsqlite_py._cli._history import LIMIT, log_command, show_difference, show_version, value_text
+from mvsqlite_py._cli._history import LIMIT, log_command, show_difference, show_version
+from mvsqlite_py._cli._reports import destructive, go, tell_changes, tell_end
+from mvsqlite_py._cli._undo import undo
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._database import Database, Version
-from mvsqlite_py._rows import RowCounts, SchemaChange
 from mvsqlite_py._undo import UndoReport
 from mvsqlite_py._words import plural
-
-UNTOUCHED_SHOWN = 20
 
 
 @click.group(
@@ -51,6 +46,8 @@ def mvrevert() -> None:
 
 
 log_command(mvrevert)
+mvrevert.add_command(undo)
+mvrevert.add_command(blame)
 
 
 def limited(function: Any) -> Any:
@@ -93,12 +90,6 @@ def diff(session: Session, name: str, v1: str, v2: str, only: str | None, limit:
 
 
 # ---- going back ----------------------------------------------------------------------
-
-
-def destructive(function: Any) -> Any:
-    """Gives a command ``--yes`` and ``--dry-run``."""
-    function = click.option("--dry-run", is_flag=True, help="Only tell what would be done.")(function)
-    return click.option("--yes", "-y", is_flag=True, help="Do not ask.")(function)
 
 
 @mvrevert.command(
@@ -146,20 +137,20 @@ def _database_to(
         difference = database.diff(newest.version, target.version)
     rows, schema = difference.rows, difference.schema
     later = sum(1 for _ in database.versions(after=target.version))
-    report = UndoReport(target.version, rows, [], schema, None)
+    report = UndoReport((target.version,), rows, [], {}, schema, None)
     if not session.json:
         session.tell(
             f'This sets "{database.name}" to version {short(target.version)} of {local_time(target.time)}, '
             f"{plural(later, 'commit')} back:" if later else f'"{database.name}" is at that version already.'
         )  # fmt: skip
-        _tell_changes(session, rows, schema)
+        tell_changes(session, rows, schema)
     if dry_run or not later:
-        _tell_end(session, database, report, dry_run, None)
+        tell_end(session, database, report, dry_run, None)
         return
     confirm(session, "Go ahead?", yes)
     made = database.revert(version=target.version, message=message)
     way_back = session.command("mvrevert", "to", database.name, "--version", short(newest.version))
-    _tell_end(session, database, UndoReport(target.version, rows, [], schema, made), False, way_back)
+    tell_end(session, database, replace(report, made=made), False, way_back)
 
 
 def _table_to(
@@ -176,118 +167,7 @@ def _table_to(
         f"of {local_time(target.time)}; other tables stay as they are:"
     )
     act = partial(database.revert_table, only, version=target.version, message=message)
-    _go(session, database, headline, act, yes, dry_run)
-
-
-@mvrevert.command("undo", epilog=example("mvrevert undo notes.db 1f --dry-run", "mvrevert undo notes.db 1f"))
-@click.argument("name")
-@click.argument("version")
-@destructive
-@common
-def undo_(session: Session, name: str, version: str, yes: bool, dry_run: bool) -> None:
-    """Take back what one version did, row by row, and keep later work.
-
-    Rows that changed since are left as they are and told.
-    """
-    database = session.store.database(name)
-    target = resolve(database, version)
-    headline = (
-        f'This takes back version {short(target.version)} of "{database.name}", '
-        f"made {local_time(target.time)}, and keeps all later work:"
-    )
-    _go(session, database, headline, partial(database.undo, target.version), yes, dry_run)
-
-
-def _go(
-    session: Session,
-    database: Database,
-    headline: str,
-    act: Callable[..., UndoReport],
-    yes: bool,
-    dry_run: bool,
-) -> None:
-    """Tells what would be done, asks, acts, and tells the way back; with --yes it acts at once."""
-    plan = None
-    if not yes or dry_run:
-        with working("looking what would be done"):
-            plan = act(dry_run=True)
-        _tell_report(session, headline, plan)
-        if dry_run or plan.nothing:
-            _tell_end(session, database, plan, dry_run, None)
-            return
-        confirm(session, "Go ahead?", yes)
-    with working("taking back"):
-        done = act()
-    if plan is None:
-        _tell_report(session, headline, done)
-    elif (done.tables, done.untouched) != (plan.tables, plan.untouched):
-        _tell_report(session, "Others changed the database meanwhile; this is what was done:", done)
-    way_back = session.command("mvrevert", "undo", database.name, short(done.made)) if done.made else None
-    _tell_end(session, database, done, False, way_back)
-
-
-# ---- telling ---------------------------------------------------------------------------
-
-
-def _tell_report(session: Session, headline: str, report: UndoReport) -> None:
-    if not session.json:
-        session.tell(headline)
-        _tell_changes(session, report.tables, report.objects)
-        _tell_untouched(session, report)
-
-
-def _tell_changes(session: Session, rows: dict[str, RowCounts], objects: list[SchemaChange]) -> None:
-    for one in objects:
-        session.tell(f"  {one.type} {one.name}: {one.action}")
-    for name, counts in rows.items():
-        words = [("put back", counts.added), ("taken out", counts.removed), ("set back", counts.changed)]
-        done = ", ".join(f"{plural(count, 'row')} {what}" for what, count in words if count)
-        session.tell(Text.assemble(f"  {name}: {done}  ", counts_text(counts)))
-
-
-def _tell_untouched(session: Session, report: UndoReport) -> None:
-    if not report.untouched:
-        return
-    session.tell(Text(f"Left as it is: {plural(len(report.untouched), 'row')}", "yellow"))
-    for one in report.untouched[:UNTOUCHED_SHOWN]:
-        key = " ".join(f"{name}={value_text(value)}" for name, value in one.key.items())
-        detail = f" ({one.detail})" if one.detail else ""
-        session.tell("  " + " ".join(filter(None, [one.table, key])) + f": {one.reason}{detail}")
-    if len(report.untouched) > UNTOUCHED_SHOWN:
-        more = plural(len(report.untouched) - UNTOUCHED_SHOWN, "more row")
-        session.tell(f"  … and {more} (--json tells all)")
-
-
-def _tell_end(
-    session: Session, database: Database, report: UndoReport, dry_run: bool, way_back: Typed | None
-) -> None:
-    if session.json:
-        print_json(_report_json(database, report, dry_run, way_back))
-    elif dry_run:
-        session.tell("Nothing was done: a dry run.")
-    elif report.made is None or way_back is None:
-        session.tell("Nothing to do.")
-    else:
-        done = f": version {short(report.made)}. To take this back:"
-        session.tell(Text.assemble(("Done", "green"), done), way_back)
-
-
-def _report_json(
-    database: Database, report: UndoReport, dry_run: bool, way_back: Typed | None
-) -> dict[str, Any]:
-    return {
-        "name": database.name,
-        "version": report.version,
-        "made": report.made,
-        "dry_run": dry_run,
-        "rows": rows_json(report.tables),
-        "untouched": [
-            {"table": one.table, "key": one.key, "reason": one.reason, "detail": one.detail}
-            for one in report.untouched
-        ],
-        "schema": [{"action": one.action, "type": one.type, "name": one.name} for one in report.objects],
-        "take_back": way_back,
-    }
+    go(session, database, headline, act, yes, dry_run)
 
 
 def main() -> None:

@@ -12,42 +12,13 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
 import mvsqlite_py
+from commands import GROUPS, Run
 from mvsqlite_py._cli import _common
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._cli.mvrevert import mvrevert
 from mvsqlite_py._cli.mvsqlite import mvsqlite
-
-Run = Callable[..., Result]
-GROUPS = {"mvsqlite": mvsqlite, "mvrevert": mvrevert}
-
-
-@pytest.fixture
-def run(store_url: str) -> Run:
-    """Runs a command on the store; the exit status must be the one expected."""
-
-    def runner(*words: str, status: int = 0, stdin: str | None = None) -> Result:
-        program, *rest = words
-        result = CliRunner(env={"MVSQLITE_STORE": store_url, "COLUMNS": None}).invoke(
-            GROUPS[program], rest, input=stdin
-        )
-        assert result.exit_code == status, result.output + repr(result.exception)
-        assert "Traceback" not in result.output
-        return result
-
-    return runner
-
-
-@pytest.fixture
-def answer(run: Run) -> Callable[..., Any]:
-    """Runs a command with --json and reads what it prints."""
-
-    def runner(*words: str, status: int = 0) -> Any:
-        return json.loads(run(*words, "--json", status=status).stdout)
-
-    return runner
 
 
 @pytest.fixture
@@ -101,7 +72,7 @@ def test_every_command_has_help_an_example_a_store_and_json(
 def test_the_commands_are_those_promised() -> None:
     promised = "copy create doctor export import log ls rename rm shell stat undelete verify"
     assert " ".join(sorted(mvsqlite.commands)) == promised
-    assert sorted(mvrevert.commands) == ["diff", "log", "show", "to", "undo"]
+    assert sorted(mvrevert.commands) == ["blame", "diff", "log", "show", "to", "undo"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +94,7 @@ def test_the_commands_are_those_promised() -> None:
         (["mvrevert", "show", "notes.db", "zzz"], "MV_NOVERSION", "'zzz'"),
         (["mvrevert", "show", "notes.db", "HEAD~9"], "MV_NOVERSION", "9 commits before"),
         (["mvrevert", "diff", "notes.db", "1234567890"], "MV_NOVERSION", "1234567890"),
-        (["mvrevert", "undo", "notes.db", "HEAD~2", "--yes"], "MV_UNDO", "is the first"),
+        (["mvrevert", "undo", "notes.db", "--message", "none", "--yes"], "MV_UNDO", "no such version"),
         (
             ["mvrevert", "to", "notes.db", "--version", "HEAD", "--table", "x", "--yes"],
             "MV_UNDO",
@@ -314,14 +285,16 @@ def test_undo_reports_rows_that_moved_on(
 ) -> None:
     connection = database.connect()
     connection.execute("INSERT INTO notes VALUES (2, 'mine')")
-    said = run("mvrevert", "undo", "notes.db", "HEAD~1", "--dry-run").output
+    said = run("mvrevert", "undo", "notes.db", "HEAD~1", "--dry-run", status=3).output
     assert "Left as it is: 1 row" in said
     assert "notes id=2: a row with that key exists again" in said
-    found = answer("mvrevert", "undo", "notes.db", "HEAD~1", "--yes")
+    found = answer("mvrevert", "undo", "notes.db", "HEAD~1", "--yes", status=3)
     assert found["rows"] == {"notes": {"added": 1, "removed": 0, "changed": 0}}
     assert found["untouched"][0]["key"] == {"id": 2}
     assert found["made"] == versions(database)[-1]
-    assert "Nothing to do" in run("mvrevert", "undo", "notes.db", "HEAD~2", "--yes").output
+    said = run("mvrevert", "undo", "notes.db", "HEAD~2", "--yes", "--keep-mine").output
+    assert "Nothing to do" in said
+    assert "notes: 1 row already as before" in said
 
 
 def test_to_sets_the_whole_database_back_and_can_be_taken_back(
