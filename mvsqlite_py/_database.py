@@ -189,10 +189,11 @@ class Database:
             finally:
                 lib.mv_free(pages[0])
 
-    def diff(self, before: str | None, after: str) -> Diff:
+    def diff(self, before: str | None, after: str | None) -> Diff:
         """How many rows of which tables differ between two versions, and what of the schema.
 
-        before: None is the empty database before the first version.
+        None is the empty database before the first version. The rows themselves, and SQL that
+        does the same to the older state, are read from what this returns.
         """
         from mvsqlite_py._rows import diff
 

@@ -7,15 +7,18 @@ a NOCASE column, nor 1 become 1.0, and it leaves out rows with NULL in their pri
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import zip_longest
 from typing import Any, Literal
 
 import apsw
 
+from mvsqlite_py import _binding
+from mvsqlite_py._binding import check, ffi, lib
 from mvsqlite_py._connections import load_into_apsw, uri
 from mvsqlite_py._database import Database
+from mvsqlite_py._literals import Undecoded, literal
 from mvsqlite_py._pages import PageDifference, PageState, Range, Suspects
 from mvsqlite_py._schema import Content, Schema, Table, fold, quoted, read_schema
 
@@ -24,6 +27,10 @@ Row = tuple[Any, ...]
 
 Kind = Literal["added", "removed", "changed"]
 BEFORE, AFTER = "mv_before", "mv_after"
+UNMATCHED_MAX = 10_000
+"""Rows kept in memory while tables without a rowid to go by are compared."""
+ENCODINGS = ("UTF-8", "UTF-8", "UTF-16le", "UTF-16be")
+"""By the number in a database's header; 0 is one without tables."""
 COLLATIONS: dict[str, Callable[[str], str]] = {"NOCASE": fold, "RTRIM": lambda text: text.rstrip(" ")}
 """How SQLite's own collations other than BINARY make keys equal."""
 
@@ -70,6 +77,27 @@ class Diff:
     rows: dict[str, RowCounts]
     """By table; tables without a row that differs are left out."""
     schema: list[SchemaChange]
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Tables that may differ and whose rows cannot be told, and why."""
+    _between: "tuple[Database, str | None, str | None] | None" = field(
+        default=None, repr=False, compare=False
+    )
+
+    def row_changes(self, table: str | None = None) -> Iterator[RowChange]:
+        """The rows that differ, of one table or of all, read while they are asked for."""
+        assert self._between
+        return row_changes(*self._between, table)
+
+    def sql(self) -> Iterator[str]:
+        """Statements that make the newer state out of the older one, in one transaction.
+
+        Each ends with a semicolon. ``skipped`` says what they leave as it is.
+        """
+        from mvsqlite_py._replay import replay
+
+        assert self._between
+        with compare(*self._between) as comparison:
+            yield from replay(comparison)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +178,47 @@ def merge_by_rowid(before: Iterable[Row], after: Iterable[Row]) -> Iterator[Chan
             b, a = next(left, None), next(right, None)
 
 
-def match_by_key(before: Iterable[Row], after: Iterable[Row], key: Callable[[Row], Row]) -> Iterator[Change]:
-    """The differences of two sequences in any (best the same) order; keeps the unmatched in memory."""
+def _decoded(width: int, row: Row) -> Row:
+    """A row read with the bytes of its texts behind its values: text where it is UTF-8."""
+    values = list(row[: 1 + width])
+    for i, text in enumerate(row[1 + width :], 1):
+        if text is not None:
+            try:
+                values[i] = text.decode()
+            except UnicodeDecodeError:
+                values[i] = Undecoded(text)
+    return tuple(values)
+
+
+Lookup = Callable[[Literal[0, 1], Row], Row | None]
+"""Finds the row of one side (0: before) that has the key of a row."""
+
+
+def match_by_key(
+    before: Iterable[Row],
+    after: Iterable[Row],
+    key: Callable[[Row], Row],
+    lookup: Lookup | None = None,
+    room: int = UNMATCHED_MAX,
+) -> Iterator[Change]:
+    """The differences of two sequences in any (best the same) order.
+
+    At most ``room`` rows wait for the one of their key, if they can be looked up. Beyond, they are: a
+    row of before tells what became of it, one of after only that it is new, so that each is told once.
+    """
+
+    def settle(lookup: Lookup) -> Iterator[Change]:
+        for row in lost.values():
+            there = lookup(1, row)
+            if there is None or not same(row, there):
+                yield Change(row, there)
+        for row in new.values():
+            if lookup(0, row) is None:
+                yield Change(None, row)
+        lost.clear()
+        new.clear()
+
+    settled = False
     lost: dict[Row, Row] = {}
     new: dict[Row, Row] = {}
     for b, a in zip_longest(before, after):
@@ -164,6 +231,11 @@ def match_by_key(before: Iterable[Row], after: Iterable[Row], key: Callable[[Row
                     mine[key(row)] = row
                 elif not same(partner, row):
                     yield Change(partner, row) if turned else Change(row, partner)
+        if lookup and len(lost) + len(new) > room:
+            settled = True
+            yield from settle(lookup)
+    if lookup and settled:
+        yield from settle(lookup)
     yield from (Change(row, None) for row in lost.values())
     yield from (Change(None, row) for row in new.values())
 
@@ -187,6 +259,14 @@ class Comparison:
         self.after = read_schema(connection, after)
         self._pages = pages
         self._raw: set[str] = set()
+        self.skipped: dict[str, str] = {}
+        """Tables met that may differ and whose rows cannot be told, and why."""
+
+    def query(self, sql: str) -> list[Any]:
+        return self._connection.execute(sql).fetchall()
+
+    def value(self, sql: str) -> Any:
+        return self.query(sql)[0][0]
 
     # ---- schemas ------------------------------------------------------------------
 
@@ -262,7 +342,8 @@ class Comparison:
         defaults = {column.name: column.default for column in pair.table.columns}
         columns = [quoted(c) if fold(c) in have else f"({defaults[c] or 'NULL'})" for c in pair.columns]
         if pair.name in self._raw:
-            columns = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) ELSE {c} END" for c in columns]
+            texts = [f"CASE typeof({c}) WHEN 'text' THEN CAST({c} AS BLOB) END" for c in columns]
+            columns = [f"CASE typeof({c}) WHEN 'text' THEN NULL ELSE {c} END" for c in columns] + texts
         rowid = quoted(side.rowid) if side.rowid else "NULL"
         return f"SELECT {', '.join([rowid, *columns])} FROM {quoted(schema)}.{quoted(side.name)}"
 
@@ -272,15 +353,34 @@ class Comparison:
         if side is None:
             return
         sql = self._select(pair, side, self._names[which])
+        read = partial(self._read, pair)
         if not side.rowid:
-            yield from self._connection.execute(sql)
+            yield from read(sql)
             return
         rowid = quoted(side.rowid)
         if ranges is None:
-            yield from self._connection.execute(f"{sql} ORDER BY {rowid}")
+            yield from read(f"{sql} ORDER BY {rowid}")
             return
         for both in ranges:
-            yield from self._connection.execute(f"{sql} WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}", both)
+            yield from read(f"{sql} WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}", both)
+
+    def _read(self, pair: Pair, sql: str, values: Row = ()) -> Iterator[Row]:
+        rows: Iterator[Row] = self._connection.execute(sql, values)
+        return map(partial(_decoded, len(pair.columns)), rows) if pair.name in self._raw else rows
+
+    def row(self, pair: Pair, which: Literal[0, 1], like: Row) -> Row | None:
+        """The row of one side that has the same key."""
+        side = (pair.before, pair.after)[which]
+        if side is None:
+            return None
+        key = pair.key_of(like)
+        names, values = (pair.key, key) if key[0] is not None else ((side.rowid or "rowid",), (like[0],))
+        where = " AND ".join(
+            f"{quoted(name)} = {literal(value)}" for name, value in zip(names, values, strict=True)
+        )
+        sql = f"{self._select(pair, side, self._names[which])} WHERE {where}"
+        found = next(self._read(pair, sql), None)
+        return found if found and pair.match_of(found) == pair.match_of(like) else None
 
     def changes(self, pair: Pair) -> Iterator[Change]:
         """The rows of one table that differ."""
@@ -291,18 +391,31 @@ class Comparison:
         if pair.by_rowid and pair.table.rowid:
             yield from merge_by_rowid(before, after)
         else:
-            yield from match_by_key(before, after, pair.match_of)
+            yield from match_by_key(before, after, pair.match_of, partial(self.row, pair))
 
-    def counts(self) -> dict[str, RowCounts]:
-        """How many rows differ, by table; tables without any are left out."""
-        found = {}
-        for pair in self.pairs():
-            counts = self._count(pair)
+    def told(self, table: str | None = None) -> Iterator[tuple[Pair, RowCounts]]:
+        """The tables whose rows differ, and how many; notes in ``skipped`` what cannot be told."""
+        for name in sorted(self.before.tables.keys() | self.after.tables.keys()):
+            pair = self.pair(name)
+            if (table is not None and fold(table) != fold(name)) or self.suspects(pair) is None:
+                continue
+            if why := untold(pair.table):
+                self.skipped[name] = why
+                continue
+            try:
+                counts = self.count(pair)
+            except apsw.SQLError as error:  # e.g. a function that only the application has
+                self.skipped[name] = str(error)
+                continue
             if counts:
-                found[pair.name] = counts
-        return found
+                yield pair, counts
 
-    def _count(self, pair: Pair) -> RowCounts:
+    def counts(self, table: str | None = None) -> dict[str, RowCounts]:
+        """How many rows differ, by table; tables without any are left out."""
+        return {pair.name: counts for pair, counts in self.told(table)}
+
+    def count(self, pair: Pair) -> RowCounts:
+        """How many rows of one table differ."""
         counts = {"added": 0, "removed": 0, "changed": 0}
         try:
             for change in self.changes(pair):
@@ -311,18 +424,33 @@ class Comparison:
             if pair.name in self._raw:
                 raise
             self._raw.add(pair.name)  # text that is no UTF-8: compare its bytes
-            return self._count(pair)
+            return self.count(pair)
         return RowCounts(**counts)
 
     def row_changes(self, table: str | None = None) -> Iterator[RowChange]:
         """The rows that differ, of one table or of all, by the names of their columns."""
-        for pair in self.pairs():
-            if table is None or fold(table) == fold(pair.name):
-                self._count(pair)
-                yield from (_told(pair, change) for change in self.changes(pair))
+        for pair, _ in self.told(table):
+            yield from (tell(pair, change) for change in self.changes(pair))
 
 
-def _told(pair: Pair, change: Change) -> RowChange:
+def untold(table: Table) -> str | None:
+    """Why a table's rows cannot be told, if they cannot."""
+    if table.content is Content.EXTERNAL:
+        return f"a full-text index over {table.content_table}, whose rows are told"
+    if table.content is Content.NONE:
+        return "a full-text index that keeps no rows"
+    if table.virtual and not table.columns:
+        return "a virtual table whose module is not at hand"
+    if table.virtual and not table.roots:
+        return "a virtual table that keeps no rows of its own"
+    if not table.virtual and not table.key and not table.rowid:
+        return "a table whose columns take all names of the rowid: its rows cannot be told apart"
+    return None
+
+
+def tell(pair: Pair, change: Change) -> RowChange:
+    """A change as told to people."""
+
     def named(row: Row | None) -> dict[str, Any] | None:
         return None if row is None else dict(zip(pair.columns, row[1:], strict=True))
 
@@ -353,6 +481,17 @@ def page_difference(
         yield lambda b, a: PageDifference(old, new, changed, b.roots, a.roots)
 
 
+def encoding_of(database: Database, version: str | None) -> int:
+    """How a version's text is encoded, as its header says ("Text encoding" of the file format)."""
+    place, size, utf8 = 56, 4, 1
+    data, got = bytearray(size), ffi.new("size_t *")
+    if version is not None:
+        with database._open() as db:
+            check(lib.mv_db_pin(db, _binding.stamp_from_hex(version)))
+            check(lib.mv_db_read_bytes(db, place, ffi.from_buffer(data), size, got))
+    return int.from_bytes(data, "big") or utf8
+
+
 @contextlib.contextmanager
 def compare(database: Database, before: str | None, after: str | None) -> Iterator[Comparison]:
     """The difference of two versions; None is the empty database before the first one."""
@@ -360,6 +499,9 @@ def compare(database: Database, before: str | None, after: str | None) -> Iterat
     flags = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection("file::memory:", flags=flags)
     try:
+        # SQLite attaches only what is encoded like the main database.
+        encoding = max(encoding_of(database, version) for version in (before, after))
+        connection.execute(f"PRAGMA encoding = '{ENCODINGS[encoding]}'")
         attach(connection, database, before, BEFORE)
         attach(connection, database, after, AFTER)
         with page_difference(database, before, after) as pages:
@@ -368,13 +510,16 @@ def compare(database: Database, before: str | None, after: str | None) -> Iterat
         connection.close()
 
 
-def diff(database: Database, before: str | None, after: str) -> Diff:
+def diff(database: Database, before: str | None, after: str | None) -> Diff:
     """How two versions differ; see :meth:`Database.diff`."""
     with compare(database, before, after) as comparison:
-        return Diff(comparison.counts(), comparison.schema_changes())
+        rows, schema = comparison.counts(), comparison.schema_changes()
+        return Diff(rows, schema, comparison.skipped, (database, before, after))
 
 
-def row_changes(database: Database, before: str | None, after: str, table: str | None) -> Iterator[RowChange]:
+def row_changes(
+    database: Database, before: str | None, after: str | None, table: str | None
+) -> Iterator[RowChange]:
     """The rows that differ; see :meth:`Database.row_changes`."""
     with compare(database, before, after) as comparison:
         yield from comparison.row_changes(table)

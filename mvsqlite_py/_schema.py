@@ -9,6 +9,16 @@ import apsw
 
 ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
+SHADOWS = {
+    "fts3": ("content", "segments", "segdir"),
+    "fts4": ("content", "segments", "segdir", "docsize", "stat"),
+    "fts5": ("data", "idx", "content", "docsize", "config"),
+    "rtree": ("node", "rowid", "parent"),
+    "rtree_i32": ("node", "rowid", "parent"),
+    "geopoly": ("node", "rowid", "parent"),
+}
+"""By SQLite's own modules: what the names of their shadow tables end in."""
+
 
 class Content(Enum):
     """Where a table's rows are."""
@@ -106,17 +116,28 @@ def read_schema(connection: apsw.Connection, schema: str) -> Schema:
         for row in connection.execute(f"PRAGMA {quoted(schema)}.table_list")
         if row[0].lower() == schema.lower() and not fold(row[1]).startswith("sqlite_")
     }
-    shadows = {name for name, (kind, _) in kinds.items() if kind == "shadow"}
     virtual = [name for name, (kind, _) in kinds.items() if kind == "virtual"]
+    modules = {
+        name: _module(objects["table", name].sql or "") for name in virtual if ("table", name) in objects
+    }
+    shadows = {name for name, (kind, _) in kinds.items() if _is_shadow(name, kind, modules)}
     tables = {}
     for name, (kind, without_rowid) in kinds.items():
         entry = objects.get(("table", name))
-        if entry and kind == "table":
+        if entry and kind in ("table", "shadow") and name not in shadows:
             tables[name] = _ordinary(connection, schema, entry, without_rowid)
         elif entry and kind == "virtual":
             mine = {s: objects["table", s].root for s in shadows if _owner(s, virtual) == name}
             tables[name] = _virtual(connection, schema, entry, mine)
     return Schema(tables, objects, frozenset(shadows))
+
+
+def _is_shadow(name: str, kind: str, modules: dict[str, str]) -> bool:
+    """SQLite looks for the virtual table in all attached databases, and takes the first of that name."""
+    owner = _owner(name, list(modules))
+    if owner is None or kind not in ("table", "shadow"):
+        return False
+    return kind == "shadow" or fold(name[len(owner) + 1 :]) in SHADOWS.get(modules[owner], ())
 
 
 def _owner(shadow: str, virtual: list[str]) -> str | None:

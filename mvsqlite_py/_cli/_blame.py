@@ -17,7 +17,8 @@ from mvsqlite_py._cli._common import (
     local_time,
     print_json,
 )
-from mvsqlite_py._cli._history import LIMIT, value_text
+from mvsqlite_py._cli._difference import value_text
+from mvsqlite_py._cli._history import LIMIT
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._database import Database
 

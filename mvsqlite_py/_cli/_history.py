@@ -1,8 +1,7 @@
-"""The log and differences, shown: shared by both commands."""
+"""The log, shown: shared by both commands."""
 
 import re
-from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 import apsw
@@ -20,20 +19,17 @@ from mvsqlite_py._cli._common import (
     local_time,
     print_json,
     rows_json,
-    show_facts,
     show_table,
 )
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._database import Database, Version
-from mvsqlite_py._rows import Comparison, RowChange, RowCounts, SchemaChange, compare
+from mvsqlite_py._rows import RowCounts, SchemaChange
 from mvsqlite_py._words import plural
 
 STATEMENT_CHARACTERS = 120
 STATEMENT_CHARACTERS_NARROW = 64
 """Of a version's statements in the log; ``mvrevert show`` tells all."""
 NARROW = 100
-VALUE_CHARACTERS = 40
-SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 LIMIT = 20
 LINES = 4
 """Of tables and of objects told for one version in the log."""
@@ -68,7 +64,7 @@ def show_log(session: Session, database: Database, limit: int | None, rows: bool
         (version, _what(database, version) if rows else None) for version in database.versions(limit=limit)
     )
     if session.json:
-        print_json([_entry_json(version, what) for version, what in entries])
+        print_json([entry_json(version, what) for version, what in entries])
         return
     shown: list[list[Any]] = []
     for version, what in entries:
@@ -96,7 +92,7 @@ def _what(database: Database, version: Version) -> What | None:
     return found.rows, found.schema
 
 
-def _entry_json(version: Version, what: What | None) -> dict[str, Any]:
+def entry_json(version: Version, what: What | None) -> dict[str, Any]:
     return {
         "version": version.version,
         "short": short(version.version),
@@ -107,7 +103,7 @@ def _entry_json(version: Version, what: What | None) -> dict[str, Any]:
         "pages": version.pages,
         "size": version.size,
         "rows": rows_json(what[0]) if what else None,
-        "schema": [_schema_json(change) for change in what[1]] if what else None,
+        "schema": [schema_json(change) for change in what[1]] if what else None,
         "origin": version.origin,
         "host": version.host,
         "program": version.program,
@@ -117,7 +113,7 @@ def _entry_json(version: Version, what: What | None) -> dict[str, Any]:
     }
 
 
-def _schema_json(change: SchemaChange) -> dict[str, Any]:
+def schema_json(change: SchemaChange) -> dict[str, Any]:
     return {
         "action": change.action,
         "type": change.type,
@@ -155,126 +151,11 @@ def _reason(version: Version) -> Text:
     most = STATEMENT_CHARACTERS_NARROW if console().width < NARROW else STATEMENT_CHARACTERS
     if version.message:
         message = re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message)
-        return Text(_one_line(message, most))
-    return Text(_one_line(version.statements or "", most), "dim")
+        return Text(one_line(message, most))
+    return Text(one_line(version.statements or "", most), "dim")
 
 
-def _one_line(text: str, most: int) -> str:
+def one_line(text: str, most: int | None) -> str:
+    """Text in one line, cut where it is longer than ``most``."""
     line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-# ---- one version --------------------------------------------------------------------
-
-
-def show_version(session: Session, database: Database, version: Version, limit: int | None) -> None:
-    """All about one version, its rows included."""
-    with compare(database, version.previous, version.version) as comparison:
-        if session.json:
-            rows, schema = comparison.counts(), comparison.schema_changes()
-            print_json(_entry_json(version, (rows, schema)) | {"changes": _changes_json(comparison, limit)})
-            return
-        show_facts(_facts(version))
-        console().print()
-        _show_difference(session, comparison, limit)
-
-
-def _facts(version: Version) -> Iterator[tuple[str, str]]:
-    yield "Version", f"{short(version.version)}  ({version.version})"
-    yield "Previous", short(version.previous) if version.previous else "none: the first one"
-    yield "Time", f"{local_time(version.time)}  ({iso(version.time)})"
-    if version.target:
-        yield "Went back to", short(version.target)
-    yield "Made by", version.origin
-    yield "Pages", f"{version.pages:,}"
-    if version.message:
-        yield "Message", version.message
-    if version.statements:
-        yield "Statements", version.statements
-
-
-# ---- differences ---------------------------------------------------------------------
-
-
-def show_difference(
-    session: Session, database: Database, before: Version, after: Version, only: str | None, limit: int | None
-) -> None:
-    """What differs between two versions."""
-    with compare(database, before.version, after.version) as comparison:
-        if not session.json:
-            _show_difference(session, comparison, limit, only)
-            return
-        rows = comparison.counts()
-        if only:
-            rows = {name: counts for name, counts in rows.items() if name.lower() == only.lower()}
-        print_json(
-            {
-                "from": before.version,
-                "to": after.version,
-                "schema": [_schema_json(change) for change in comparison.schema_changes()],
-                "rows": rows_json(rows),
-                "changes": _changes_json(comparison, limit, only),
-            }
-        )
-
-
-def _changes_json(comparison: Comparison, limit: int | None, only: str | None = None) -> list[dict[str, Any]]:
-    return [
-        {"table": one.table, "kind": one.kind, "key": one.key, "before": one.before, "after": one.after}
-        for group in _by_table(comparison, limit, only)
-        for one in group[1]
-    ]
-
-
-def _by_table(
-    comparison: Comparison, limit: int | None, only: str | None
-) -> Iterator[tuple[str, Iterator[RowChange]]]:
-    for name, changes in groupby(comparison.row_changes(only), key=lambda change: change.table):
-        yield name, islice(changes, limit)
-
-
-def _show_difference(
-    session: Session, comparison: Comparison, limit: int | None, only: str | None = None
-) -> None:
-    counts = comparison.counts()
-    schema = comparison.schema_changes()
-    for one in schema:
-        session.tell(Text(f"{one.action} {one.type} {one.name}", "magenta"))
-    for name, changes in _by_table(comparison, limit, only):
-        session.tell(Text.assemble((name, "bold"), "  ", counts_text(counts[name])))
-        shown = 0
-        for change in changes:
-            console().print(_change_text(change), no_wrap=True, overflow="ellipsis", crop=True)
-            shown += 1
-        left = sum((counts[name].added, counts[name].removed, counts[name].changed)) - shown
-        if left:
-            session.tell(Text(f"  … and {plural(left, 'more row')} (--limit or --all shows more)", "dim"))
-    if not counts and not schema:
-        session.tell("no row differs")
-
-
-def _change_text(change: RowChange) -> Text:
-    sign, style = SIGNS[change.kind]
-    key = " ".join(f"{name}={value_text(value)}" for name, value in change.key.items())
-    text = Text.assemble((f"  {sign} ", style), (key, "bold"))
-    before, after = change.before or {}, change.after or {}
-    for name in before | after:
-        if name in change.key and change.kind != "changed":
-            continue
-        if change.kind != "changed":
-            text.append(f"  {name}={value_text((after or before)[name])}")
-        elif type(before[name]) is not type(after[name]) or before[name] != after[name]:
-            text.append(f"  {name}: {value_text(before[name])} → {value_text(after[name])}")
-    return text
-
-
-def value_text(value: Any) -> str:
-    """A value as SQL writes it, cut where it is long."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
-        shown = f"x'{value[:8].hex()}"
-        return f"{shown}'" if len(value) <= 8 else f"{shown}…' ({len(value):,} bytes)"
-    if isinstance(value, str):
-        return "'" + _one_line(value, VALUE_CHARACTERS).replace("'", "''") + "'"
-    return str(value)
+    return line if most is None or len(line) <= most else line[: most - 1] + "…"

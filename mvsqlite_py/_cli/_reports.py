@@ -7,7 +7,7 @@ import click
 from rich.text import Text
 
 from mvsqlite_py._cli._common import Session, Typed, confirm, counts_text, print_json, rows_json, working
-from mvsqlite_py._cli._history import value_text
+from mvsqlite_py._cli._difference import value_text
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._database import Database
 from mvsqlite_py._ledger import Untouched

@@ -3,6 +3,8 @@
 import re
 from itertools import islice
 
+import click
+
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._errors import Error, VersionNotFoundError
 
@@ -10,6 +12,16 @@ DIGITS, ORDER_DIGITS = 16, 4
 """A version is a commit's number and its order among commits of the same number."""
 PART_MIN = 4
 """Fewer characters are no part of a version, only a whole one: a mistyped digit must not match."""
+
+MOMENT = re.compile(r"now|-\d.*|.*\bago|\d{4}-.*|\d+:.*", re.IGNORECASE | re.DOTALL)
+"""What is no version and is read as a moment."""
+
+
+class Ages(click.Command):
+    """A command with arguments that may be ages, such as -5m: these are no options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [f"{one[1:]} ago" if re.match(r"-\d", one) else one for one in args])
 
 
 def short(version: str) -> str:
@@ -25,11 +37,14 @@ def _not_found(message: str) -> Error:
 
 
 def resolve(database: Database, text: str) -> Version:
-    """The version meant by ``HEAD``, ``HEAD~2``, 20 digits, the short form, or a part only one has.
+    """The version meant by ``HEAD``, ``HEAD~2``, 20 digits, the short form, a part only one has,
+    or a moment.
 
-    Raises VersionNotFoundError.
+    Raises VersionNotFoundError, MomentError.
     """
     word = text.strip().lower()
+    if MOMENT.fullmatch(word):
+        return database.version(database.find(at=text.strip()))
     if found := re.fullmatch(r"head(?:~(\d*))?", word):
         back = 0 if "~" not in word else int(found.group(1) or 1)
         return _back(database, back)

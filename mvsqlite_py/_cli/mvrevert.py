@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import click
 
@@ -16,10 +15,11 @@ from mvsqlite_py._cli._common import (
     local_time,
     working,
 )
-from mvsqlite_py._cli._history import LIMIT, log_command, show_difference, show_version
+from mvsqlite_py._cli._difference import difference_options, how_many, show_difference, show_version
+from mvsqlite_py._cli._history import log_command
 from mvsqlite_py._cli._reports import destructive, go, tell_changes, tell_end
 from mvsqlite_py._cli._undo import undo
-from mvsqlite_py._cli._versions import resolve, short
+from mvsqlite_py._cli._versions import Ages, resolve, short
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._undo import UndoReport
 from mvsqlite_py._words import plural
@@ -40,7 +40,8 @@ from mvsqlite_py._words import plural
 def mvrevert() -> None:
     """Look at what changed in a database, and take it back.
 
-    VERSION is one that log prints, any part of it that no other has, HEAD, or HEAD~1 for the one before.
+    VERSION is one that log prints, any part of it that no other has, HEAD, HEAD~1 for the one before,
+    or a time: '2026-11-24 10:15', -5m, '2 hours ago'.
     Every revert is a version of its own, which can be taken back too.
     """
 
@@ -50,43 +51,62 @@ mvrevert.add_command(undo)
 mvrevert.add_command(blame)
 
 
-def limited(function: Any) -> Any:
-    """Gives a command ``--limit`` and ``--all``."""
-    function = click.option("--all", "every", is_flag=True, help="All rows.")(function)
-    return click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        default=LIMIT,
-        show_default=True,
-        help="How many rows of each table.",
-    )(function)
-
-
-@mvrevert.command(epilog=example("mvrevert show notes.db HEAD", "mvrevert show notes.db 1f --all"))
+@mvrevert.command(
+    cls=Ages,
+    epilog=example(
+        "mvrevert show notes.db HEAD",
+        "mvrevert show notes.db 1f --all",
+        "mvrevert show notes.db 1f --sql --reverse",
+    ),
+)
 @click.argument("name")
 @click.argument("version")
-@limited
+@difference_options
 @common
-def show(session: Session, name: str, version: str, limit: int, every: bool) -> None:
+def show(
+    session: Session, name: str, version: str, limit: int | None, every: bool, as_sql: bool, reverse: bool
+) -> None:
     """Show one version: who made it, how, and which rows it changed."""
     database = session.store.database(name)
-    show_version(session, database, resolve(database, version), None if every else limit)
+    most = how_many(session, limit, every)
+    show_version(session, database, resolve(database, version), most, as_sql, reverse)
 
 
 @mvrevert.command(
-    epilog=example("mvrevert diff notes.db HEAD~3", "mvrevert diff notes.db 1a 1f --table notes")
+    cls=Ages,
+    epilog=example(
+        "mvrevert diff notes.db HEAD~3",
+        "mvrevert diff notes.db 1a now --table notes",
+        "mvrevert diff notes.db -5m",
+        "mvrevert diff notes.db 1a 1f --sql > changes.sql",
+    ),
 )
 @click.argument("name")
 @click.argument("v1")
-@click.argument("v2", default="HEAD")
+@click.argument("v2", default="now")
 @click.option("--table", "only", metavar="TABLE", help="Only this table.")
-@limited
+@difference_options
 @common
-def diff(session: Session, name: str, v1: str, v2: str, only: str | None, limit: int, every: bool) -> None:
-    """Show which rows differ between version V1 and version V2 (HEAD: the newest)."""
+def diff(
+    session: Session,
+    name: str,
+    v1: str,
+    v2: str,
+    only: str | None,
+    limit: int | None,
+    every: bool,
+    as_sql: bool,
+    reverse: bool,
+) -> None:
+    """Show which rows differ between V1 and V2: versions, or times such as now or -5m.
+
+    --json prints one object, each row that differs on a line of its own, while it is read.
+    --sql prints statements that make V2 of V1 in any SQLite database that is as V1 was.
+    """
     database = session.store.database(name)
     before, after = resolve(database, v1), resolve(database, v2)
-    show_difference(session, database, before, after, only, None if every else limit)
+    most = how_many(session, limit, every)
+    show_difference(session, database, before, after, only, most, as_sql, reverse)
 
 
 # ---- going back ----------------------------------------------------------------------
