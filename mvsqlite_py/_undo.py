@@ -12,6 +12,7 @@ import apsw
 from mvsqlite_py._apply import Exclusions, Outcome, Step, Untouched, savepoint, take_back
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._errors import BusyError, ConflictError, UndoError
+from mvsqlite_py._pages import page_difference
 from mvsqlite_py._references import References
 from mvsqlite_py._rows import (
     AFTER,
@@ -21,7 +22,6 @@ from mvsqlite_py._rows import (
     RowCounts,
     SchemaChange,
     attach,
-    page_difference,
 )
 from mvsqlite_py._schema import Content, Object, Schema, Table, fold, quoted, read_schema
 
