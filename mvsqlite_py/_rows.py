@@ -8,7 +8,7 @@ a NOCASE column, nor 1 become 1.0, and it leaves out rows with NULL in their pri
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -19,8 +19,8 @@ from mvsqlite_py._binding import check, ffi, lib
 from mvsqlite_py._connections import load_into_apsw, uri
 from mvsqlite_py._database import Database
 from mvsqlite_py._literals import Undecoded, literal
-from mvsqlite_py._pages import PageDifference, PageState, Range, Suspects
-from mvsqlite_py._schema import Content, Schema, Table, fold, quoted, read_schema
+from mvsqlite_py._pages import PageDifference, Range, Suspects, page_difference
+from mvsqlite_py._schema import Content, Table, fold, quoted, read_schema
 
 Row = tuple[Any, ...]
 """The rowid (None without one), then the values of the columns compared."""
@@ -251,13 +251,13 @@ class Comparison:
         connection: apsw.Connection,
         before: str,
         after: str,
-        pages: Callable[[Schema, Schema], PageDifference] | None = None,
+        pages: PageDifference | None = None,
     ) -> None:
         self.connection = self._connection = connection
         self._names = (before, after)
         self.before = read_schema(connection, before)
         self.after = read_schema(connection, after)
-        self._pages = pages
+        self.pages = pages
         self._raw: set[str] = set()
         self.skipped: dict[str, str] = {}
         """Tables met that may differ and whose rows cannot be told, and why."""
@@ -290,10 +290,6 @@ class Comparison:
 
     # ---- tables -------------------------------------------------------------------
 
-    @cached_property
-    def _difference(self) -> PageDifference | None:
-        return self._pages(self.before, self.after) if self._pages else None
-
     def pairs(self) -> list[Pair]:
         """The tables whose rows may differ, by name."""
         found = []
@@ -317,12 +313,12 @@ class Comparison:
 
     def suspects(self, pair: Pair) -> Suspects | None:
         """Where the table's rows may differ; None if nowhere."""
-        if not pair.before or not pair.after or not self._difference:
+        if not pair.before or not pair.after or not self.pages:
             return Suspects(None)
         if not pair.table.virtual:
             by_rowid = bool(pair.before.rowid and pair.after.rowid)
-            return self._difference.suspects(pair.before.roots[0], pair.after.roots[0], by_rowid)
-        return self._virtual_suspects(self._difference, pair.before, pair.after)
+            return self.pages.suspects(pair.before.roots[0], pair.after.roots[0], by_rowid)
+        return self._virtual_suspects(self.pages, pair.before, pair.after)
 
     @staticmethod
     def _virtual_suspects(difference: PageDifference, before: Table, after: Table) -> Suspects | None:
@@ -463,22 +459,6 @@ def attach(connection: apsw.Connection, database: Database, version: str | None,
     """Attaches a state under a name; None is the empty database before the first version."""
     address = ":memory:" if version is None else uri(database.name, store=database.store, version=version)
     connection.execute(f"ATTACH ? AS {name}", (address,))
-
-
-@contextlib.contextmanager
-def page_difference(
-    database: Database, before: str | None, after: str | None
-) -> Iterator[Callable[[Schema, Schema], PageDifference] | None]:
-    """What :class:`Comparison` wants to know about the pages of two versions, in either order of age."""
-    if before is None or after is None:
-        yield None
-        return
-    with PageState(database, before) as old, PageState(database, after) as new:
-        changed = database.changed_pages(*sorted((before, after)))
-        if not old.page_count or not new.page_count:
-            yield None
-            return
-        yield lambda b, a: PageDifference(old, new, changed, b.roots, a.roots)
 
 
 def encoding_of(database: Database, version: str | None) -> int:

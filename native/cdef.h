@@ -127,6 +127,29 @@ typedef struct mv_check {
 int mv_db_verify(mv_db *db, mv_check *check);
 int mv_db_settle(mv_db *db);
 
+typedef struct mv_rows mv_rows;
+int mv_rows_open(mv_db *before, mv_db *after, mv_rows **rows);
+void mv_rows_close(mv_rows *rows);
+typedef struct mv_rowids {
+    int64_t low, high;
+} mv_rowids;
+typedef struct mv_suspects {
+    int answer;
+    mv_rowids *ranges;
+    size_t n;
+} mv_suspects;
+int mv_rows_suspects(mv_rows *rows, uint32_t root_before, uint32_t root_after, mv_suspects *suspects);
+typedef struct mv_place {
+    uint32_t pgno;
+    int use;
+    uint32_t root;
+} mv_place;
+int mv_rows_places(mv_rows *rows, int which, const uint32_t *roots, size_t n_roots, mv_place **places, size_t *n);
+typedef struct mv_rows_cost {
+    uint64_t changed, read, whole;
+} mv_rows_cost;
+void mv_rows_figures(const mv_rows *rows, mv_rows_cost *cost);
+
 int mv_vfs_alias(const char *name);
 
 void mv_fault_arm(int kind, uint64_t nth, int forever, int code);

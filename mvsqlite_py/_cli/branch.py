@@ -11,89 +11,92 @@ from mvsqlite_py._store import DatabaseInfo
 from mvsqlite_py._words import bytes_text
 
 
+@click.command(
+    epilog=example(
+        "mvsqlite branch notes.db trial.db",
+        "mvsqlite branch notes.db yesterday.db --at '1 day ago'",
+    )
+)
+@click.argument("name")
+@click.argument("new")
+@click.option("--at", metavar="TIME", help="Begin as of a time: '2026-11-24 10:15', '-5m'.")
+@click.option("--version", "-V", metavar="VERSION", help="Begin as of a version of the log, or HEAD~1.")
+@common
+def branch(session: Session, name: str, new: str, at: str | None, version: str | None) -> None:
+    """Make a database NEW that begins as NAME is now, or was, and is written without it.
+
+    It takes no time and no space: what neither has changed since, they share. NEW has the history
+    of NAME up to where it begins.
+    """
+    if at is not None and version is not None:
+        raise click.UsageError("give either --at or --version")
+    database = session.store.database(name)
+    found = resolve(database, version).version if version is not None else None
+    session.store.branch(name, new, at=at, version=found)
+    session.tell(
+        f'"{new}" begins as "{name}". To open it, and to make it the database in the end:',
+        session.command("mvsqlite", "shell", new),
+        session.command("mvsqlite", "promote", name, new),
+        name=new,
+        parent=name,
+    )
+
+
+@click.command(epilog=example("mvsqlite branches", "mvsqlite branches notes.db"))
+@click.argument("name", required=False)
+@common
+def branches(session: Session, name: str | None) -> None:
+    """List branches: of NAME and of its branches, or all there are."""
+    if name is not None:
+        session.store.database(name)
+    found = _family(session.store.list(), name)
+    if session.json:
+        print_json([_json(entry) for entry in found])
+    elif not found:
+        session.tell(f'"{name}" has no branches' if name else f"no branches in {session.store.url}")
+    else:
+        show_table(
+            ["Name", "Of", "From", "Size", "Version", "Changed"],
+            [_cells(entry) for entry in found],
+            right=["From", "Size", "Version"],
+        )
+
+
+@click.command(epilog=example("mvsqlite promote notes.db trial.db --keep before-trial.db"))
+@click.argument("name")
+@click.argument("new")
+@click.option("--keep", metavar="OLD", help="Keep the state before as a branch of this name.")
+@click.option("--message", "-m", metavar="TEXT", help="What the log will say.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@common
+def promote(session: Session, name: str, new: str, keep: str | None, message: str | None, yes: bool) -> None:
+    """Make the state of the branch NEW the state of NAME, as one commit of NAME.
+
+    Programs that have NAME open go on, and see it. The branch stays as it is.
+    """
+    database = session.store.database(name)
+    before = database.newest
+    if not session.json:
+        session.tell(f'This sets "{name}" to the newest state of its branch "{new}".')
+    confirm(session, "Go ahead?", yes)
+    made = database.promote(new, keep=keep, message=message)
+    way_back = before and session.command("mvrevert", "to", name, "--version", short(before.version))
+    kept = f'; the state before is "{keep}"' if keep else ""
+    session.tell(
+        Text.assemble(("Done", "green"), f": version {short(made)}{kept}. To take this back:"),
+        *([way_back] if way_back else []),
+        name=name,
+        branch=new,
+        kept=keep,
+        made=made,
+        take_back=way_back,
+    )
+
+
 def branch_commands(group: click.Group) -> None:
     """Adds the commands to a group."""
-
-    @group.command(
-        epilog=example(
-            "mvsqlite branch notes.db trial.db",
-            "mvsqlite branch notes.db yesterday.db --at '1 day ago'",
-        )
-    )
-    @click.argument("name")
-    @click.argument("new")
-    @click.option("--at", metavar="TIME", help="Begin as of a time: '2026-11-24 10:15', '-5m'.")
-    @click.option("--version", "-V", metavar="VERSION", help="Begin as of a version of the log, or HEAD~1.")
-    @common
-    def branch(session: Session, name: str, new: str, at: str | None, version: str | None) -> None:
-        """Make a database NEW that begins as NAME is now, or was, and is written without it.
-
-        It takes no time and no space: what neither has changed since, they share. NEW has the history
-        of NAME up to where it begins.
-        """
-        if at is not None and version is not None:
-            raise click.UsageError("give either --at or --version")
-        database = session.store.database(name)
-        found = resolve(database, version).version if version is not None else None
-        session.store.branch(name, new, at=at, version=found)
-        session.tell(
-            f'"{new}" begins as "{name}". To open it, and to make it the database in the end:',
-            session.command("mvsqlite", "shell", new),
-            session.command("mvsqlite", "promote", name, new),
-            name=new,
-            parent=name,
-        )
-
-    @group.command(epilog=example("mvsqlite branches", "mvsqlite branches notes.db"))
-    @click.argument("name", required=False)
-    @common
-    def branches(session: Session, name: str | None) -> None:
-        """List branches: of NAME and of its branches, or all there are."""
-        if name is not None:
-            session.store.database(name)
-        found = _family(session.store.list(), name)
-        if session.json:
-            print_json([_json(entry) for entry in found])
-        elif not found:
-            session.tell(f'"{name}" has no branches' if name else f"no branches in {session.store.url}")
-        else:
-            show_table(
-                ["Name", "Of", "From", "Size", "Version", "Changed"],
-                [_cells(entry) for entry in found],
-                right=["From", "Size", "Version"],
-            )
-
-    @group.command(epilog=example("mvsqlite promote notes.db trial.db --keep before-trial.db"))
-    @click.argument("name")
-    @click.argument("new")
-    @click.option("--keep", metavar="OLD", help="Keep the state before as a branch of this name.")
-    @click.option("--message", "-m", metavar="TEXT", help="What the log will say.")
-    @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-    @common
-    def promote(
-        session: Session, name: str, new: str, keep: str | None, message: str | None, yes: bool
-    ) -> None:
-        """Make the state of the branch NEW the state of NAME, as one commit of NAME.
-
-        Programs that have NAME open go on, and see it. The branch stays as it is.
-        """
-        database = session.store.database(name)
-        before = database.newest
-        if not session.json:
-            session.tell(f'This sets "{name}" to the newest state of its branch "{new}".')
-        confirm(session, "Go ahead?", yes)
-        made = database.promote(new, keep=keep, message=message)
-        way_back = before and session.command("mvrevert", "to", name, "--version", short(before.version))
-        kept = f'; the state before is "{keep}"' if keep else ""
-        session.tell(
-            Text.assemble(("Done", "green"), f": version {short(made)}{kept}. To take this back:"),
-            *([way_back] if way_back else []),
-            name=name,
-            branch=new,
-            kept=keep,
-            made=made,
-            take_back=way_back,
-        )
+    for command in (branch, branches, promote):
+        group.add_command(command)
 
 
 def _family(entries: list[DatabaseInfo], name: str | None) -> list[DatabaseInfo]:

@@ -10,7 +10,13 @@ ROOT = Path(__file__).parents[2]
 C_FILES = sorted((ROOT / "native").rglob("*.[ch]"))
 LIBRARY = sorted((ROOT / "mvsqlite_py").rglob("*.py"))
 PYTHON = LIBRARY + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
-HEADERS = ["native/base/error.h", "native/store/mvstore.h", "native/kv/kv_fault.h", "native/vfs/vfs.h"]
+HEADERS = [
+    "native/base/error.h",
+    "native/store/mvstore.h",
+    "native/rows/rows.h",
+    "native/kv/kv_fault.h",
+    "native/vfs/vfs.h",
+]
 
 
 def relative(path: Path) -> str:
@@ -92,16 +98,19 @@ def test_what_python_declares_is_what_the_headers_say() -> None:
 
 
 @pytest.mark.parametrize(
-    "struct", ["mv_info", "mv_snapshot", "mv_version", "mv_usage", "mv_check", "mv_copy"]
+    ("struct", "header"),
+    [(name, "store/mvstore.h") for name in ("mv_info", "mv_snapshot", "mv_version", "mv_usage", "mv_check")]
+    + [("mv_copy", "store/mvstore.h")]
+    + [(name, "rows/rows.h") for name in ("mv_rowids", "mv_suspects", "mv_place", "mv_rows_cost")],
 )
-def test_structs_are_declared_alike(struct: str) -> None:
+def test_structs_are_declared_alike(struct: str, header: str) -> None:
     def body(path: str) -> str:
         text = without_comments((ROOT / path).read_text()).replace("MV_TXID_SIZE", "16")
         match = re.search(rf"typedef struct {struct} {{(.*?)}} {struct};", text, flags=re.DOTALL)
         assert match, f"{struct} in {path}"
         return " ".join(match.group(1).split())
 
-    assert body("native/cdef.h") == body("native/store/mvstore.h")
+    assert body("native/cdef.h") == body(f"native/{header}")
 
 
 @pytest.mark.parametrize("header", HEADERS)

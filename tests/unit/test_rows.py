@@ -11,10 +11,7 @@ import pytest
 
 import mvsqlite_py
 from mvsqlite_py import _rows
-from mvsqlite_py._pages import PageDifference, PageState, merge
 from mvsqlite_py._rows import RowCounts, compare
-
-Pages = Callable[[Any, Any], PageDifference]
 
 
 def connect(database: mvsqlite_py.Database) -> apsw.Connection:
@@ -266,13 +263,8 @@ def test_looking_at_pages_finds_what_comparing_everything_finds(
     for before, after in pairs:
         with compare(database, before, after) as comparison:
             quick = list(comparison.row_changes())
-            comparison._pages = None
-            comparison.__dict__.pop("_difference", None)
+            comparison.pages = None
             assert sorted(map(repr, quick)) == sorted(map(repr, comparison.row_changes()))
-
-
-def test_ranges_that_touch_are_joined() -> None:
-    assert merge([(5, 9), (1, 2), (3, 3), (8, 12), (20, 20)]) == [(1, 3), (5, 12), (20, 20)]
 
 
 def test_negative_rowids_are_found(sql: Sql) -> None:
@@ -287,12 +279,15 @@ def test_the_pages_of_a_version_are_those_sqlite_counts(database: mvsqlite_py.Da
     connection = connect(database)
     connection.execute("CREATE TABLE a(x); CREATE INDEX i ON a(x)")
     connection.execute("INSERT INTO a SELECT hex(randomblob(60)) FROM generate_series(1, 9000)")
-    newest = database.newest
+    first, newest = list(database.versions())[-1], database.newest
     assert newest
-    with PageState(database, newest.version) as state:
-        for name, root in connection.execute("SELECT name, rootpage FROM sqlite_schema").fetchall():
-            dbstat = connection.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,)).fetchall()
-            assert state.tree(root).pages == {row[0] for row in dbstat}
+    schema = connection.execute("SELECT name, rootpage FROM sqlite_schema").fetchall()
+    with compare(database, first.version, newest.version) as comparison:
+        assert comparison.pages
+        places = comparison.pages.places([1, *(root for _, root in schema)])
+    for name, root in schema:
+        dbstat = {row[0] for row in connection.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,))}
+        assert {page for page, of in places.items() if of == root} == dbstat
 
 
 def test_real_databases_compare_equal_to_themselves_changed_by_one_row(
