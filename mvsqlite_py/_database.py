@@ -189,15 +189,16 @@ class Database:
             finally:
                 lib.mv_free(pages[0])
 
-    def diff(self, before: str | None, after: str | None) -> Diff:
+    def diff(self, before: str | None, after: str | None, *, other: Database | None = None) -> Diff:
         """How many rows of which tables differ between two versions, and what of the schema.
 
         None is the empty database before the first version. The rows themselves, and SQL that
-        does the same to the older state, are read from what this returns.
+        does the same to the older state, are read from what this returns. other: the database of
+        ``after``, if that is a branch of this one or the other way round; MisuseError if neither.
         """
         from mvsqlite_py._rows import diff
 
-        return diff(self, before, after)
+        return diff(self, before, after, other)
 
     def row_changes(self, before: str | None, after: str, *, table: str | None = None) -> Iterator[RowChange]:
         """The rows that differ between two versions, of one table or of all."""

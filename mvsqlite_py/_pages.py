@@ -68,14 +68,17 @@ class PageDifference:
 
 @contextlib.contextmanager
 def page_difference(
-    database: Database, before: str | None, after: str | None
+    database: Database, before: str | None, after: str | None, other: Database | None = None
 ) -> Iterator[PageDifference | None]:
-    """How the pages of two versions differ, in either order of age; None for the empty database."""
+    """How the pages of two versions differ, in either order of age; None for the empty database.
+
+    other: the database of ``after``, if that is another branch. Raises MisuseError if it is not.
+    """
     if before is None or after is None:
         yield None
         return
     rows = ffi.new("mv_rows **")
-    with database._open() as old, database._open() as new:
+    with database._open() as old, (other or database)._open() as new:
         check(lib.mv_db_pin(old, _binding.stamp_from_hex(before)))
         check(lib.mv_db_pin(new, _binding.stamp_from_hex(after)))
         check(lib.mv_rows_open(old, new, rows))

@@ -79,14 +79,15 @@ class Diff:
     schema: list[SchemaChange]
     skipped: dict[str, str] = field(default_factory=dict)
     """Tables that may differ and whose rows cannot be told, and why."""
-    _between: "tuple[Database, str | None, str | None] | None" = field(
+    _between: "tuple[Database, str | None, str | None, Database | None] | None" = field(
         default=None, repr=False, compare=False
     )
 
     def row_changes(self, table: str | None = None) -> Iterator[RowChange]:
         """The rows that differ, of one table or of all, read while they are asked for."""
         assert self._between
-        return row_changes(*self._between, table)
+        database, before, after, other = self._between
+        return row_changes(database, before, after, table, other)
 
     def sql(self) -> Iterator[str]:
         """Statements that make the newer state out of the older one, in one transaction.
@@ -473,33 +474,42 @@ def encoding_of(database: Database, version: str | None) -> int:
 
 
 @contextlib.contextmanager
-def compare(database: Database, before: str | None, after: str | None) -> Iterator[Comparison]:
-    """The difference of two versions; None is the empty database before the first one."""
+def compare(
+    database: Database, before: str | None, after: str | None, other: Database | None = None
+) -> Iterator[Comparison]:
+    """The difference of two versions; None is the empty database before the first one.
+
+    other: the database of ``after``, if that is another branch.
+    """
     load_into_apsw()
     flags = apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     connection = apsw.Connection("file::memory:", flags=flags)
     try:
         # SQLite attaches only what is encoded like the main database.
-        encoding = max(encoding_of(database, version) for version in (before, after))
+        encoding = max(encoding_of(database, before), encoding_of(other or database, after))
         connection.execute(f"PRAGMA encoding = '{ENCODINGS[encoding]}'")
         attach(connection, database, before, BEFORE)
-        attach(connection, database, after, AFTER)
-        with page_difference(database, before, after) as pages:
+        attach(connection, other or database, after, AFTER)
+        with page_difference(database, before, after, other) as pages:
             yield Comparison(connection, BEFORE, AFTER, pages)
     finally:
         connection.close()
 
 
-def diff(database: Database, before: str | None, after: str | None) -> Diff:
+def diff(database: Database, before: str | None, after: str | None, other: Database | None = None) -> Diff:
     """How two versions differ; see :meth:`Database.diff`."""
-    with compare(database, before, after) as comparison:
+    with compare(database, before, after, other) as comparison:
         rows, schema = comparison.counts(), comparison.schema_changes()
-        return Diff(rows, schema, comparison.skipped, (database, before, after))
+        return Diff(rows, schema, comparison.skipped, (database, before, after, other))
 
 
 def row_changes(
-    database: Database, before: str | None, after: str | None, table: str | None
+    database: Database,
+    before: str | None,
+    after: str | None,
+    table: str | None,
+    other: Database | None = None,
 ) -> Iterator[RowChange]:
     """The rows that differ; see :meth:`Database.row_changes`."""
-    with compare(database, before, after) as comparison:
+    with compare(database, before, after, other) as comparison:
         yield from comparison.row_changes(table)

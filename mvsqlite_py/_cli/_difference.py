@@ -91,14 +91,15 @@ def show_difference(
     limit: int | None,
     as_sql: bool,
     reverse: bool,
+    other: Database | None = None,
 ) -> None:
-    """What differs between two versions."""
+    """What differs between two versions; other: the database of ``after``, if that is another branch."""
     if as_sql:
         if only:
             raise click.UsageError("--sql replays whole differences: give it without --table")
-        show_sql(session, database, before.version, after.version, reverse)
+        show_sql(session, database, before.version, after.version, reverse, other)
         return
-    with _compare(database, before.version, after.version, reverse) as comparison:
+    with _compare(database, before.version, after.version, reverse, other) as comparison:
         if session.json:
             ends = [before.version, after.version]
             head = dict(zip(("from", "to"), ends[::-1] if reverse else ends, strict=True))
@@ -107,8 +108,12 @@ def show_difference(
             _show(session, comparison, limit, only)
 
 
-def _compare(database: Database, before: str | None, after: str | None, reverse: bool) -> Any:
-    return compare(database, after, before) if reverse else compare(database, before, after)
+def _compare(
+    database: Database, before: str | None, after: str | None, reverse: bool, other: Database | None = None
+) -> Any:
+    if reverse:
+        return compare(other or database, after, before, database)
+    return compare(database, before, after, other)
 
 
 # ---- for programs --------------------------------------------------------------------
@@ -160,13 +165,18 @@ def _rows(
 
 
 def show_sql(
-    session: Session, database: Database, before: str | None, after: str | None, reverse: bool
+    session: Session,
+    database: Database,
+    before: str | None,
+    after: str | None,
+    reverse: bool,
+    other: Database | None = None,
 ) -> None:
     """Statements that replay the difference on the earlier state."""
     if session.json:
         raise click.UsageError("give either --sql or --json")
     ends = (after, before) if reverse else (before, after)
-    with compare(database, *ends) as comparison:
+    with _compare(database, before, after, reverse, other) as comparison:
         statements = replay(comparison)
         first = next(statements, None)
         names = [f"version {short(end)}" if end else "the empty database" for end in ends]

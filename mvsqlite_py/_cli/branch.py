@@ -5,7 +5,17 @@ from typing import Any
 import click
 from rich.text import Text
 
-from mvsqlite_py._cli._common import Session, common, confirm, example, local_time, print_json, show_table
+from mvsqlite_py._cli._common import (
+    Session,
+    common,
+    confirm,
+    example,
+    local_time,
+    print_json,
+    show_table,
+    working,
+)
+from mvsqlite_py._cli._reports import tell_changes
 from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._store import DatabaseInfo
 from mvsqlite_py._words import bytes_text
@@ -76,8 +86,14 @@ def promote(session: Session, name: str, new: str, keep: str | None, message: st
     """
     database = session.store.database(name)
     before = database.newest
-    if not session.json:
-        session.tell(f'This sets "{name}" to the newest state of its branch "{new}".')
+    after = session.store.database(new).newest
+    if not session.json and after:
+        session.tell(f'This sets "{name}" to the newest state of its branch "{new}":')
+        with working("looking what would be done"):
+            difference = database.diff(
+                before.version if before else None, after.version, other=session.store.database(new)
+            )
+        tell_changes(session, difference.rows, difference.schema)
     confirm(session, "Go ahead?", yes)
     made = database.promote(new, keep=keep, message=message)
     way_back = before and session.command("mvrevert", "to", name, "--version", short(before.version))

@@ -79,12 +79,14 @@ def show(
         "mvrevert diff notes.db 1a now --table notes",
         "mvrevert diff notes.db -5m",
         "mvrevert diff notes.db 1a 1f --sql > changes.sql",
+        "mvrevert diff notes.db now --with trial.db",
     ),
 )
 @click.argument("name")
 @click.argument("v1")
 @click.argument("v2", default="now")
 @click.option("--table", "only", metavar="TABLE", help="Only this table.")
+@click.option("--with", "branch", metavar="BRANCH", help="V2 is a version of this branch of it.")
 @difference_options
 @common
 def diff(
@@ -93,6 +95,7 @@ def diff(
     v1: str,
     v2: str,
     only: str | None,
+    branch: str | None,
     limit: int | None,
     every: bool,
     as_sql: bool,
@@ -104,9 +107,10 @@ def diff(
     --sql prints statements that make V2 of V1 in any SQLite database that is as V1 was.
     """
     database = session.store.database(name)
-    before, after = resolve(database, v1), resolve(database, v2)
+    other = session.store.database(branch) if branch else None
+    before, after = resolve(database, v1), resolve(other or database, v2)
     most = how_many(session, limit, every)
-    show_difference(session, database, before, after, only, most, as_sql, reverse)
+    show_difference(session, database, before, after, only, most, as_sql, reverse, other)
 
 
 # ---- going back ----------------------------------------------------------------------

@@ -10,19 +10,9 @@
 /* Where more than half of a database has changed, looking page by page saves nothing. */
 #define FEW 256
 
-static int compare_stamps(const mv_stamp *a, const mv_stamp *b)
-{
-    return memcmp(a->bytes, b->bytes, MV_STAMP_SIZE);
-}
-
 static int read_changed(mv_rows *rows)
 {
-    mv_snapshot before, after;
-    mv_db_snapshot(rows->sides[0].db, &before);
-    mv_db_snapshot(rows->sides[1].db, &after);
-    int forwards = compare_stamps(&before.stamp, &after.stamp) < 0;
-    int rc = mv_db_changed(rows->sides[0].db, forwards ? &before.stamp : &after.stamp,
-                           forwards ? &after.stamp : &before.stamp, &rows->changed, &rows->n);
+    int rc = mv_db_differing(rows->sides[0].db, rows->sides[1].db, &rows->changed, &rows->n);
     for (size_t i = 0; i < rows->n && !rc; i++)
         rc = mvi_pageset_add(&rows->set, rows->changed[i]);
     return rc;

@@ -23,7 +23,8 @@
 
 typedef struct mv_rows mv_rows;
 
-/* Compares the versions that two handles of one database are pinned to, in either order of age. */
+/* Compares the versions that two handles are pinned to, in either order of age: of one database, or of
+ * branches of one (MV_MISUSE otherwise). */
 MV_API int mv_rows_open(mv_db *before, mv_db *after, mv_rows **rows);
 MV_API void mv_rows_close(mv_rows *rows);
 

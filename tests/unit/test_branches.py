@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import mvsqlite_py
+from mvsqlite_py._cli.mvrevert import mvrevert
 from mvsqlite_py._cli.mvsqlite import mvsqlite
 
 
@@ -154,6 +155,22 @@ def test_a_branch_is_copied_after_its_parent(store, url_in, tmp_path):
         assert target.list()[1].parent == "notes.db"
 
 
+def test_branches_are_compared(store, notes):
+    trial = store.branch("notes.db", "trial.db")
+    trial.connect().execute("UPDATE note SET text = 'zwei' WHERE id = 2")
+    notes.execute("DELETE FROM note WHERE id = 1")
+    mine = store.database("notes.db")
+    found = mine.diff(mine.newest.version, trial.newest.version, other=trial)
+    assert found.rows == {"note": mvsqlite_py.RowCounts(added=1, changed=1)}
+    assert {row.kind for row in found.row_changes()} == {"added", "changed"}
+    back = trial.diff(trial.newest.version, mine.newest.version, other=mine)
+    assert back.rows == {"note": mvsqlite_py.RowCounts(removed=1, changed=1)}
+    other = store.create("other.db")
+    other.connect().execute("CREATE TABLE note(id INTEGER PRIMARY KEY, text)")
+    with pytest.raises(mvsqlite_py.MisuseError, match="not branches of one database"):
+        mine.diff(mine.newest.version, other.newest.version, other=other)
+
+
 def run(store_url, *words):
     done = CliRunner().invoke(mvsqlite, [*words, "--store", store_url], standalone_mode=False)
     assert done.exit_code == 0, done.output
@@ -170,6 +187,10 @@ def test_the_commands(store_url, store, notes):
     ]
     assert "trial.db" in run(store_url, "branches", "notes.db")
     store.database("trial.db").connect().execute("DELETE FROM note WHERE id > 1")
+    with_branch = ["diff", "notes.db", "now", "--with", "trial.db", "--store", store_url]
+    shown = CliRunner().invoke(mvrevert, with_branch, standalone_mode=False).output
+    assert "note" in shown
+    assert "-2" in shown
     done = json.loads(
         run(store_url, "promote", "notes.db", "trial.db", "--keep", "old.db", "--yes", "--json")
     )
