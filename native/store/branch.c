@@ -195,6 +195,8 @@ int mv_db_promote(mv_db *db, const char *branch, const char *keep, mv_stamp *mad
         rc = mv_fail(MV_MISUSE, "\"%s\" is no branch of \"%s\"", branch, db->name);
     if (!rc)
         rc = mvi_replace(db, promote_locked, &p, made);
+    if (!rc && keep && mvi_stamp_is_zero(made)) /* nothing differed, so there was no commit to do it */
+        rc = mv_branch(db->store, db->name, NULL, keep);
     mv_db_close(p.branch);
     return rc;
 }

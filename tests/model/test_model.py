@@ -11,14 +11,15 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis.stateful import run_state_machine_as_test
 
 from machine import StoreMachine
+from travel import TravelMachine
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@pytest.fixture
-def machine(url_in: Callable[[Path], str]) -> type[StoreMachine]:
-    """The machine, with stores of the engine under test."""
-    return type("StoreMachine", (StoreMachine,), {"url_in": staticmethod(url_in)})
+@pytest.fixture(params=[StoreMachine, TravelMachine])
+def machine(request: pytest.FixtureRequest, url_in: Callable[[Path], str]) -> type[StoreMachine]:
+    """A machine, with stores of the engine under test."""
+    return type(request.param.__name__, (request.param,), {"url_in": staticmethod(url_in)})
 
 
 def test_the_store_behaves_like_the_model(
