@@ -266,12 +266,13 @@ class Database:
     def promote(
         self, branch: str, *, keep: str | None = None, message: str | None = None, timeout: float = 5.0
     ) -> str:
-        """Makes the newest state of one of its branches the newest of this database, as a commit.
+        """Makes the newest state of a branch the newest one of this database, as a commit.
 
+        The branch may be any database that has an ancestor in common with this one.
         Whoever has the database open sees it like any other commit. keep: the name of a branch
         that the state before becomes, in the same transaction. The branch stays as it is. Returns
         the version. Raises DatabaseNotFoundError, DatabaseExistsError if ``keep`` is taken,
-        MisuseError if it is no branch of this database, BusyError.
+        MisuseError if the two have nothing in common, BusyError.
         """
         names = encode(branch, "a database name"), encode(keep, "a database name") if keep else ffi.NULL
         return self._replace(

@@ -150,13 +150,6 @@ int mv_db_differing(mv_db *a, mv_db *b, uint32_t **pages, size_t *n)
 
 /* ---- promoting ------------------------------------------------------------------ */
 
-static int is_in(const mvi_line *line, uint32_t ns)
-{
-    while (line && line->ns != ns)
-        line = line->parent;
-    return line != NULL;
-}
-
 typedef struct promotion {
     mv_db *branch;
     const char *keep;
@@ -191,8 +184,8 @@ int mv_db_promote(mv_db *db, const char *branch, const char *keep, mv_stamp *mad
     int rc = keep ? mvi_check_name(keep) : MV_OK;
     if (!rc)
         rc = mv_db_open(db->store, branch, 0, &p.branch);
-    if (!rc && (p.branch->ns == db->ns || !is_in(p.branch->line, db->ns)))
-        rc = mv_fail(MV_MISUSE, "\"%s\" is no branch of \"%s\"", branch, db->name);
+    if (!rc && p.branch->ns == db->ns)
+        rc = mv_fail(MV_MISUSE, "\"%s\" is the database itself: give one of its branches", branch);
     if (!rc)
         rc = mvi_replace(db, promote_locked, &p, made);
     if (!rc && keep && mvi_stamp_is_zero(made)) /* nothing differed, so there was no commit to do it */

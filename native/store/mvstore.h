@@ -247,10 +247,10 @@ MV_API void mv_db_rollback(mv_db *db);
  * releases the lock. MV_NOVERSION, MV_BUSY, and what mv_db_commit returns. */
 MV_API int mv_db_revert(mv_db *db, const mv_stamp *stamp, mv_stamp *made);
 
-/* Makes the newest state of its branch the newest one of this database, as a commit of its own,
- * which whoever has it open sees like any other; the state before becomes the branch `keep` (NULL:
+/* Makes the newest state of a branch (or of any database that shares an ancestor with this one) the
+ * newest one of this database, as a commit of its own, which whoever has it open sees like any other; the state before becomes the branch `keep` (NULL:
  * it stays as a version only), in the same transaction. The branch itself stays as it is.
- * MV_NOTFOUND; MV_MISUSE: it is no branch of this database or of a branch of it; MV_EXISTS: `keep`
+ * MV_NOTFOUND; MV_MISUSE: the two have no ancestor in common; MV_EXISTS: `keep`
  * is taken; and what mv_db_revert returns. */
 MV_API int mv_db_promote(mv_db *db, const char *branch, const char *keep, mv_stamp *made);
 

@@ -221,7 +221,7 @@ static void run_promotion(uint64_t seed, uint64_t stage_bytes, int deep)
     CHECK(model_same(&all[0].m, kept, &before));
     EQUAL(0, model_problems(all[0].db));
     EQUAL(0, model_problems(kept));
-    IS(MV_MISUSE, mv_db_promote(from->db, "trunk", NULL, &made));
+    IS(MV_MISUSE, mv_db_promote(all[0].db, "trunk", NULL, &made));
     IS(MV_EXISTS, mv_db_promote(all[0].db, "old", from->name, &made));
     IS(MV_NOTFOUND, mv_db_promote(all[0].db, "none", NULL, &made));
     OK(mv_db_promote(all[0].db, "old", NULL, &made));

@@ -91,9 +91,9 @@ def test_promoting_is_a_commit_that_open_connections_see(store, notes):
     assert texts(notes) == ["one", "two", "three", "four"]
 
 
-def test_only_a_branch_of_it_is_promoted(store, notes):
+def test_only_a_relative_is_promoted(store, notes):
     store.create("other.db")
-    with pytest.raises(mvsqlite_py.MisuseError, match="no branch of"):
+    with pytest.raises(mvsqlite_py.MisuseError, match="not branches of one database"):
         store.database("notes.db").promote("other.db")
     with pytest.raises(mvsqlite_py.DatabaseNotFoundError):
         store.database("notes.db").promote("none.db")
