@@ -17,12 +17,14 @@ from benchmarks import (
     bytes_per_version,
     cluster,
     commits,
+    diff_one_row,
     full_scan,
     history_size,
     memory,
     mix,
     open_close,
     point_reads,
+    time_travel,
 )
 from benchmarks.cluster_kit import Absent
 from benchmarks.common import (
@@ -49,6 +51,8 @@ BENCHMARKS: list[ModuleType] = [
     mix,
     history_size,
     bytes_per_version,
+    time_travel,
+    diff_one_row,
     memory,
     open_close,
 ]

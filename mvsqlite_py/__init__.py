@@ -9,7 +9,7 @@
 from mvsqlite_py._blame import Blame
 from mvsqlite_py._connections import connect, uri
 from mvsqlite_py._copy import Copied
-from mvsqlite_py._database import Database, Snapshot, Usage, Verification, Version
+from mvsqlite_py._database import Database, DayUsage, Snapshot, Usage, Verification, Version
 from mvsqlite_py._errors import (
     BusyError,
     ConflictError,
@@ -49,6 +49,7 @@ __all__ = [
     "DatabaseExistsError",
     "DatabaseInfo",
     "DatabaseNotFoundError",
+    "DayUsage",
     "Diff",
     "EngineError",
     "Error",

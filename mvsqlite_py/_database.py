@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from mvsqlite_py import _binding
@@ -72,6 +72,47 @@ class Usage:
     @property
     def total_bytes(self) -> int:
         return self.page_bytes + self.history_bytes + self.record_bytes + self.staged_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What the versions of one day take, in bytes of keys and values."""
+
+    day: date
+    """In the local time zone."""
+    versions: int
+    history_pages: int
+    """Images that the day's versions replaced."""
+    history_bytes: int
+    record_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return self.history_bytes + self.record_bytes
+
+
+def usage_of(native: Any) -> Usage:
+    """From an ``mv_usage``."""
+    return Usage(
+        versions=native.versions,
+        pages=native.heads,
+        page_bytes=native.head_bytes,
+        history_pages=native.history,
+        history_bytes=native.history_bytes,
+        record_bytes=native.record_bytes,
+        staged_bytes=native.staged_bytes,
+    )
+
+
+def _day(native: Any) -> DayUsage:
+    year, rest = divmod(native.date, 10000)
+    return DayUsage(
+        day=date(year, rest // 100, rest % 100),
+        versions=native.versions,
+        history_pages=native.history,
+        history_bytes=native.history_bytes,
+        record_bytes=native.record_bytes,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,15 +261,20 @@ class Database:
         usage = ffi.new("mv_usage *")
         with self._open() as db:
             check(lib.mv_db_usage(db, usage))
-        return Usage(
-            versions=usage.versions,
-            pages=usage.heads,
-            page_bytes=usage.head_bytes,
-            history_pages=usage.history,
-            history_bytes=usage.history_bytes,
-            record_bytes=usage.record_bytes,
-            staged_bytes=usage.staged_bytes,
-        )
+        return usage_of(usage)
+
+    def usage_by_day(self) -> list[DayUsage]:
+        """What the versions of each day take, oldest first; days are those of the local time zone.
+
+        Days without a version are left out. Reads all keys of versions.
+        """
+        days, n = ffi.new("mv_day **"), ffi.new("size_t *")
+        with self._open() as db:
+            check(lib.mv_db_days(db, days, n))
+        try:
+            return [_day(days[0][i]) for i in range(n[0])]
+        finally:
+            lib.mv_free(days[0])
 
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Verification:
         """Reads every image of every version and every record, and tells what is wrong.

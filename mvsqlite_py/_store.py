@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mvsqlite_py import _binding
 from mvsqlite_py._binding import check, encode, ffi, lib
-from mvsqlite_py._database import Database, Moment
+from mvsqlite_py._database import Database, Moment, Usage, usage_of
 from mvsqlite_py._errors import BusyError
 
 if TYPE_CHECKING:
@@ -172,6 +172,18 @@ class Store:
         check(lib.mv_list(self.pointer, lib.each_database, handle))
         names = {entry.id: entry.name for entry in found}
         return [replace(entry, parent=names.get(entry.parent_id or 0)) for entry in found]
+
+    def stat(self) -> tuple[tuple[DatabaseInfo, Usage], ...]:
+        """What each database takes in the store, by name, and then each deleted one. Reads all keys.
+
+        A branch takes what was written in it; what it shares with its parent counts there.
+        """
+        native = ffi.new("mv_usage *")
+        found = []
+        for entry in [*self.list(), *self.list(deleted=True)]:
+            check(lib.mv_usage_of(self.pointer, entry.id, native))
+            found.append((entry, usage_of(native)))
+        return tuple(found)
 
     def discard_unfinished(self, *, name: str | None = None, older_than: float = 60.0) -> None:
         """Drops what imports left that did not end: of that name, or all older than so many seconds.

@@ -117,6 +117,12 @@ typedef struct mv_usage {
     uint64_t versions, heads, head_bytes, history, history_bytes, records, record_bytes, staged_bytes;
 } mv_usage;
 int mv_db_usage(mv_db *db, mv_usage *usage);
+int mv_usage_of(mv_store *store, uint32_t id, mv_usage *usage);
+typedef struct mv_day {
+    uint32_t date;
+    uint64_t versions, history, history_bytes, record_bytes;
+} mv_day;
+int mv_db_days(mv_db *db, mv_day **days, size_t *n);
 typedef struct mv_check {
     void (*problem)(void *ctx, const char *what);
     void (*progress)(void *ctx, uint64_t done, uint64_t of);

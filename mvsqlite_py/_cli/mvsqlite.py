@@ -21,7 +21,6 @@ from mvsqlite_py._cli._common import (
     local_time,
     print_json,
     progress,
-    show_facts,
     show_table,
 )
 from mvsqlite_py._cli._history import log_command
@@ -29,6 +28,7 @@ from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._cli.branch import branch_commands
 from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
+from mvsqlite_py._cli.stat import stat_command
 from mvsqlite_py._database import Database
 from mvsqlite_py._store import DatabaseInfo
 from mvsqlite_py._words import bytes_text, plural
@@ -275,29 +275,7 @@ def _typed(sql: tuple[str, ...]) -> TextIO:
 log_command(mvsqlite)
 
 
-@mvsqlite.command(epilog=example("mvsqlite stat notes.db"))
-@click.argument("name")
-@common
-def stat(session: Session, name: str) -> None:
-    """Tell what a database and its versions take in the store."""
-    database = session.store.database(name)
-    usage, newest = database.stat(), database.newest
-    size = newest.size if newest else 0
-    if session.json:
-        names = ["versions", "pages", "page_bytes", "history_pages", "history_bytes", "record_bytes"]
-        figures = {key: getattr(usage, key) for key in [*names, "staged_bytes", "total_bytes"]}
-        print_json({"name": name, "size": size, "version": newest.version if newest else None} | figures)
-        return
-    show_facts(
-        [
-            ("Size", f"{bytes_text(size)} as a SQLite file"),
-            ("Versions", f"{usage.versions:,}, with {bytes_text(usage.record_bytes)} of records"),
-            ("Pages now", f"{usage.pages:,} in {bytes_text(usage.page_bytes)}"),
-            ("Past pages", f"{usage.history_pages:,} in {bytes_text(usage.history_bytes)}"),
-            ("Staged", f"{bytes_text(usage.staged_bytes)} of large commits on their way"),
-            ("In the store", f"{bytes_text(usage.total_bytes)} of keys and values"),
-        ]
-    )
+stat_command(mvsqlite)
 
 
 @mvsqlite.command(epilog=example("mvsqlite verify", "mvsqlite verify notes.db --all-versions"))

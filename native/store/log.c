@@ -1,4 +1,4 @@
-/* Versions: one, a walk over them, what they changed, what they take. */
+/* Versions: one, a walk over them, what they changed. */
 #include <stdio.h>
 
 #include "internal.h"
@@ -251,38 +251,5 @@ int mv_db_changed(mv_db *db, const mv_stamp *after, const mv_stamp *until, uint3
     if (!rc)
         rc = mvi_pageset_list(&set, pages, n);
     mvi_pageset_clear(&set);
-    return rc;
-}
-
-/* Counts keys of one kind: those of full size, and bytes of keys and values. */
-static int count(mvi_piece *piece, uint32_t ns, char kind, size_t full_size, uint64_t *keys, uint64_t *bytes)
-{
-    mvi_walk walk = mvi_walk_kind(piece, ns, kind);
-    mv_slice key, value;
-    int rc;
-    while ((rc = mvi_walk_next(&walk, &key, &value)) == MV_OK) {
-        *keys += key.size == full_size;
-        *bytes += key.size + value.size;
-    }
-    mvi_walk_close(&walk);
-    return rc == MV_NOTFOUND ? MV_OK : rc;
-}
-
-int mv_db_usage(mv_db *db, mv_usage *usage)
-{
-    mvi_piece piece = {.store = db->store};
-    uint64_t times = 0, staged = 0;
-    memset(usage, 0, sizeof *usage);
-    int rc = count(&piece, db->ns, 'h', MVI_HEAD_KEY_SIZE, &usage->heads, &usage->head_bytes);
-    if (!rc)
-        rc = count(&piece, db->ns, 'v', MVI_HISTORY_KEY_SIZE, &usage->history, &usage->history_bytes);
-    if (!rc)
-        rc = count(&piece, db->ns, 'c', MVI_COMMIT_KEY_SIZE, &usage->records, &usage->record_bytes);
-    if (!rc)
-        rc = count(&piece, db->ns, 't', MVI_TIME_KEY_SIZE, &times, &usage->record_bytes);
-    if (!rc)
-        rc = count(&piece, db->ns, 's', MVI_STAGED_KEY_SIZE, &staged, &usage->staged_bytes);
-    usage->versions = usage->records;
-    mvi_piece_end(&piece);
     return rc;
 }

@@ -318,6 +318,16 @@ typedef struct mv_usage {
     uint64_t versions, heads, head_bytes, history, history_bytes, records, record_bytes, staged_bytes;
 } mv_usage;
 MV_API int mv_db_usage(mv_db *db, mv_usage *usage);
+/* The same by the id of mv_list, deleted databases included. */
+MV_API int mv_usage_of(mv_store *store, uint32_t id, mv_usage *usage);
+
+/* What the commits of one day left behind: their records, and the images they replaced. */
+typedef struct mv_day {
+    uint32_t date; /* 20261124 is 2026-11-24, in the time zone of the process */
+    uint64_t versions, history, history_bytes, record_bytes;
+} mv_day;
+/* The days in which there are versions, in order. *days is released with mv_free. */
+MV_API int mv_db_days(mv_db *db, mv_day **days, size_t *n);
 
 /* Reads every image of every version and every record, and calls `problem` with a
  * sentence for each thing that is wrong; `progress` (may be NULL) with how many of

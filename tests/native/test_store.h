@@ -11,5 +11,6 @@ void store_threads(void);
 void store_walk(void);
 void store_copy(void);
 void store_branch(void);
+void store_usage(void);
 
 #endif
