@@ -23,6 +23,7 @@ from benchmarks import (
     mix,
     open_close,
     point_reads,
+    undo,
 )
 from benchmarks.cluster_kit import Absent
 from benchmarks.common import (
@@ -51,6 +52,7 @@ BENCHMARKS: list[ModuleType] = [
     bytes_per_version,
     memory,
     open_close,
+    undo,
 ]
 
 
