@@ -25,6 +25,7 @@ from benchmarks import (
     open_close,
     point_reads,
     time_travel,
+    undo,
 )
 from benchmarks.cluster_kit import Absent
 from benchmarks.common import (
@@ -55,6 +56,7 @@ BENCHMARKS: list[ModuleType] = [
     diff_one_row,
     memory,
     open_close,
+    undo,
 ]
 
 

@@ -12,6 +12,7 @@ import apsw
 from mvsqlite_py._apply import Step, savepoint
 from mvsqlite_py._errors import UndoError
 from mvsqlite_py._ledger import CONSTRAINT, Ledger, Untouched, same_value
+from mvsqlite_py._rebuild import can_rebuild, common, past_row, rebuild
 from mvsqlite_py._rows import (
     BEFORE,
     Change,
@@ -131,6 +132,8 @@ class Objects:
     """Tables (names after) whose rows need nothing more."""
     _narrowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By table the columns to compare, where columns were added."""
+    _regained: set[str] = field(default_factory=set)
+    """Tables that got columns back which the state after did not have."""
 
     # ---- before the rows --------------------------------------------------------------
 
@@ -222,71 +225,75 @@ class Objects:
 
     def _unalter(self, change: SchemaChange) -> None:
         there = table_of(read_schema(self.connection, "main"), change.name)
-        if there is None:
-            return  # told with its rows
-        if loosely(there.sql) == loosely(change.before):
-            return
+        if there is None or loosely(there.sql) == loosely(change.before):
+            return  # told with its rows; or a table that it refers to has its old name again
         old, new = self.comparison.before.tables[change.name], self.comparison.after.tables[change.name]
-        columns = list(zip(old.columns, new.columns, strict=False))
-        added = new.columns[len(old.columns) :]
-        if old.virtual or new.virtual or (old.key_names != new.key_names and len(old.key) != len(new.key)):
-            self._refuse(change)
+        if not can_rebuild(old, new):
+            raise UndoError(
+                f'{self.what} altered the table "{change.name}" in a way that cannot be taken back row by '
+                f"row. To go back to the state before, without later work: {self.way_out}"
+            )
         if loosely(there.sql) != loosely(change.after):
             self._leave(change.name, "the table was altered since")
-        elif added and all(a == b for a, b in columns):
-            self._drop_columns(change, old, new, there)
-        elif len(old.columns) == len(new.columns) and old.columns != new.columns:
+        elif self._renames_columns(old, new):
             self._rename_columns(change, old, new)
         else:
-            self._refuse(change)
+            self._give_columns(change, old, new, there)
 
-    def _refuse(self, change: SchemaChange) -> None:
-        raise UndoError(
-            f'{self.what} altered the table "{change.name}" in a way that cannot be taken back row by row. '
-            f"To go back to the state before, without later work: {self.way_out}"
-        )
-
-    def _rename_columns(self, change: SchemaChange, old: Table, new: Table) -> None:
-        pair = self.comparison.pair(change.name)
-        same_but_names = all(
+    def _renames_columns(self, old: Table, new: Table) -> bool:
+        """Whether only names of columns changed, and no row."""
+        alike = len(old.columns) == len(new.columns) and all(
             (a.declared, a.default) == (b.declared, b.default)
             for a, b in zip(old.columns, new.columns, strict=True)
         )
-        if not same_but_names or self._rows_moved(pair, old, new):
-            self._refuse(change)
-        for a, b in zip(old.columns, new.columns, strict=True):
-            if a.name != b.name:
-                sql = f"ALTER TABLE main.{quoted(change.name)} RENAME COLUMN {quoted(b.name)} TO "
-                if not self._try(change.name, sql + quoted(a.name)):
-                    return
-        self._handled.add(change.name)
-        self.done.append(_inverse(change))
-
-    def _rows_moved(self, pair: Pair, old: Table, new: Table) -> bool:
-        """Whether rows changed besides the names of their columns."""
-        if self.comparison.suspects(pair) is None:
+        if not alike or old.names == new.names:
             return False
+        if self.comparison.suspects(self.comparison.pair(new.name)) is None:
+            return True
         sides = [
-            self.comparison.rows(Pair(pair.name, table, table, table.names), which)
+            self.comparison.rows(Pair(new.name, table, table, table.names), which)
             for table, which in ((old, BEFORE_SIDE), (new, AFTER_SIDE))
         ]
-        return any(not (a and b and a[0] == b[0] and same(a, b)) for a, b in zip_longest(*sides))
+        return all(a and b and a[0] == b[0] and same(a, b) for a, b in zip_longest(*sides))
 
-    def _drop_columns(self, change: SchemaChange, old: Table, new: Table, there: Table) -> None:
-        """Takes columns out again that were added, if nobody wrote to them since."""
-        self._narrowed[change.name] = old.names
-        kept = True
-        for column in new.columns[len(old.columns) :]:
-            written = 0 if self.scope.force else self._written_since(new, there, column.name)
-            sql = f"ALTER TABLE main.{quoted(change.name)} DROP COLUMN {quoted(column.name)}"
-            if written:
-                self._leave(
-                    change.name, f'the column "{column.name}" was written since', plural(written, "row")
-                )
-            elif self._try(change.name, sql):
-                kept = False
-        if not kept:
+    def _rename_columns(self, change: SchemaChange, old: Table, new: Table) -> None:
+        table = quoted(change.name)
+        names = [(a.name, b.name) for a, b in zip(old.columns, new.columns, strict=True) if a.name != b.name]
+        # By way of names that nobody has: columns may have exchanged theirs.
+        steps = [(b, f"mv_{i}_{b}") for i, (_, b) in enumerate(names)] if len(names) > 1 else []
+        steps += [(f"mv_{i}_{b}" if steps else b, a) for i, (a, b) in enumerate(names)]
+        sql = "; ".join(
+            f"ALTER TABLE main.{table} RENAME COLUMN {quoted(b)} TO {quoted(a)}" for b, a in steps
+        )
+        if self._try(change.name, sql):
+            self._handled.add(change.name)
             self.done.append(_inverse(change))
+
+    def _give_columns(self, change: SchemaChange, old: Table, new: Table, there: Table) -> None:
+        """Takes out columns that were added, if nobody wrote to them since, and puts back what was there."""
+        both = common(old, new)
+        self._narrowed[change.name] = both
+        folded = {fold(name) for name in both}
+        added = [name for name in new.names if fold(name) not in folded]
+        for name in [] if self.scope.force else added:
+            if written := self._written_since(new, there, name):
+                self._leave(change.name, f'the column "{name}" was written since', plural(written, "row"))
+                return
+        table = quoted(change.name)
+        drop = [f"ALTER TABLE main.{table} DROP COLUMN {quoted(name)}" for name in added]
+        if new.columns[: len(old.columns)] == old.columns and drop:
+            if self._try(change.name, "; ".join(drop)):
+                self.done.append(_inverse(change))
+            return
+        try:
+            with savepoint(self.connection):
+                rebuild(self.connection, self.comparison.connection, old, there)
+        except (apsw.SQLError, apsw.ConstraintError) as error:
+            self._leave(change.name, CONSTRAINT, str(error))
+        else:
+            self.done.append(_inverse(change))
+            if len(both) < len(old.names):
+                self._regained.add(change.name)
 
     def _written_since(self, new: Table, there: Table, name: str) -> int:
         """In how many rows a column has another value than in the state after, or than its default."""
@@ -359,7 +366,7 @@ class Objects:
 
     def steps(self, only: Filter | None) -> list[Step]:
         now = read_schema(self.connection, "main")
-        steps = []
+        steps: list[Step] = []
         for pair in self._pairs():
             changes: Callable[[], Iterable[Change]] = partial(self.comparison.changes, pair)
             if only is not None:
@@ -372,8 +379,28 @@ class Objects:
             elif not fits(pair, target):
                 self._leave_rows(pair, changes, "the table's columns were altered since")
             else:
-                steps.append(Step(pair, target, changes))
+                steps += self._steps_of(pair, target, changes)
         return steps
+
+    def _steps_of(self, pair: Pair, target: Table, changes: Callable[[], Iterable[Change]]) -> Iterator[Step]:
+        if pair.name not in self._regained:
+            yield Step(pair, target, changes)
+            return
+        # What is put back has the columns that the state after had lost; they were not compared.
+        assert pair.before
+        whole = Pair(pair.name, pair.before, pair.before, pair.before.names)
+        yield Step(pair, target, lambda: (change for change in changes() if change.after is not None))
+        yield Step(
+            whole, target, lambda: (self._whole(pair, change) for change in changes() if not change.after)
+        )
+
+    def _whole(self, pair: Pair, change: Change) -> Change:
+        assert pair.before
+        assert change.before
+        names, past = pair.before.names, self.comparison.connection
+        found = past_row(past, pair.before, pair.columns, change.before, names)
+        assert found is not None
+        return Change((change.before[0], *found), None)
 
     def _pairs(self) -> Iterator[Pair]:
         for pair in self.comparison.pairs():

@@ -159,7 +159,7 @@ class Pair:
 
 def same(a: Row, b: Row) -> bool:
     """Whether the columns of two rows have equal values of equal types."""
-    return a[1:] == b[1:] and all(type(x) is type(y) for x, y in zip(a, b, strict=True) if x is not None)
+    return a[1:] == b[1:] and [*map(type, a)] == [*map(type, b)]
 
 
 def merge_by_rowid(before: Iterable[Row], after: Iterable[Row]) -> Iterator[Change]:
