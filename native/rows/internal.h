@@ -43,6 +43,9 @@ struct mv_rows {
     size_t n_answers;
 };
 
+/* Whether the b-tree of a root page has rowids for keys. MV_CORRUPT: the page is no root. */
+int mvr_by_rowid(mv_rows *rows, int which, uint32_t root, int *by_rowid);
+
 /* ---- pages.c: reading pages ------------------------------------------------------- */
 int mvr_side_open(mv_rows *rows, mvr_side *side, mv_db *db);
 void mvr_side_close(mvr_side *side);

@@ -40,7 +40,7 @@ static int trees(map *m, const uint32_t *roots, size_t n)
     m->use = MV_USE_BTREE;
     for (size_t i = 0; i < n && !rc; i++) {
         m->root = roots[i];
-        rc = mv_rows_by_rowid(m->rows, (int)(m->side - m->rows->sides), roots[i], &by_rowid);
+        rc = mvr_by_rowid(m->rows, (int)(m->side - m->rows->sides), roots[i], &by_rowid);
         if (!rc && by_rowid)
             rc = mvr_search(m->side, roots[i]);
         else if (!rc && m->side->has_index_pages)

@@ -63,6 +63,11 @@ void mv_rows_figures(const mv_rows *rows, mv_rows_cost *cost)
     *cost = (mv_rows_cost){rows->n, rows->read, (uint64_t)rows->sides[0].pages + rows->sides[1].pages};
 }
 
+int mv_rows_has_changed(const mv_rows *rows, uint32_t pgno)
+{
+    return mvi_pageset_has(&rows->set, pgno);
+}
+
 static int kind_of(mvr_side *side, uint32_t root, uint32_t *kind)
 {
     *kind = 0;
@@ -81,7 +86,7 @@ static int is_table(uint32_t kind)
     return kind == MVI_TABLE_INTERIOR || kind == MVI_TABLE_LEAF;
 }
 
-int mv_rows_by_rowid(mv_rows *rows, int which, uint32_t root, int *by_rowid)
+int mvr_by_rowid(mv_rows *rows, int which, uint32_t root, int *by_rowid)
 {
     uint32_t kind;
     int rc = kind_of(&rows->sides[which], root, &kind);

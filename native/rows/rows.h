@@ -46,9 +46,8 @@ typedef struct mv_suspects {
  * b-tree with other keys than rowids (WITHOUT ROWID, an index) the answer is nothing or everything. */
 MV_API int mv_rows_suspects(mv_rows *rows, uint32_t root_before, uint32_t root_after, mv_suspects *suspects);
 
-/* Whether the b-tree of a root page has rowids for keys: 1 or 0 in *by_rowid. `which` is 0 for
- * the version before, 1 for the one after. MV_CORRUPT: the page is no root. */
-MV_API int mv_rows_by_rowid(mv_rows *rows, int which, uint32_t root, int *by_rowid);
+/* Whether a page is among those that changed. */
+MV_API int mv_rows_has_changed(const mv_rows *rows, uint32_t pgno);
 
 /* What a page is for. */
 typedef enum mv_use {

@@ -257,6 +257,8 @@ int mvv_connection_setup(mvv_copy *copy, sqlite3 *db)
     if (!rc)
         rc = create_functions(copy, db);
     if (!rc)
+        rc = mvv_create_tables(copy, db);
+    if (!rc)
         rc = copy->api->trace_v2(db, SQLITE_TRACE_STMT, on_statement, c);
     return rc;
 }

@@ -319,7 +319,7 @@ const sqlite3_io_methods mvv_file_methods = {
 
 /* ---- opening -------------------------------------------------------------------- */
 
-static int read_stamp(const char *hex, mv_stamp *stamp)
+int mvv_read_stamp(const char *hex, mv_stamp *stamp)
 {
     size_t n = strspn(hex, "0123456789abcdefABCDEF");
     if (n != 2 * MV_STAMP_SIZE || hex[n])
@@ -332,10 +332,16 @@ static int read_stamp(const char *hex, mv_stamp *stamp)
     return MV_OK;
 }
 
+void mvv_stamp_text(const mv_stamp *stamp, char *hex)
+{
+    for (int i = 0; i < MV_STAMP_SIZE; i++)
+        snprintf(hex + 2 * i, 3, "%02x", stamp->bytes[i]);
+}
+
 int mvv_pin(mvv_file *f, const char *moment, const char *version)
 {
     mv_stamp stamp;
-    int rc = version ? read_stamp(version, &stamp) : mv_db_at(f->db, moment, &stamp);
+    int rc = version ? mvv_read_stamp(version, &stamp) : mv_db_at(f->db, moment, &stamp);
     return rc ? rc : mv_db_pin(f->db, &stamp);
 }
 

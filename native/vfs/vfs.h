@@ -92,6 +92,9 @@ int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *file, int flags, i
 int mvv_file_refresh(mvv_file *file);
 /* Pins to a moment, or to a version written as 20 hexadecimal digits. mv_code. */
 int mvv_pin(mvv_file *file, const char *moment, const char *version);
+/* A version's 20 hexadecimal digits; MV_NOVERSION: they are none. */
+int mvv_read_stamp(const char *hex, mv_stamp *stamp);
+void mvv_stamp_text(const mv_stamp *stamp, char *hex);
 /* The file behind a schema of a connection, NULL if it is not ours. */
 mvv_file *mvv_file_of(mvv_copy *copy, sqlite3 *db, const char *schema);
 /* After a commit, and after its failure with an SQLite code. */
@@ -120,6 +123,9 @@ int mvv_super_join(mvv_file *file, const char *name);
 void mvv_super_leave(mvv_file *file);
 /* The super-journal is deleted: commits all members in one transaction. SQLite code. */
 int mvv_super_commit(mvv_copy *copy, const char *name);
+
+/* ---- table.c: table-valued functions -------------------------------------------- */
+int mvv_create_tables(mvv_copy *copy, sqlite3 *db);
 
 /* ---- connection.c ----------------------------------------------------------- */
 int mvv_connection_setup(mvv_copy *copy, sqlite3 *db);
