@@ -35,18 +35,21 @@ static int stage_in(kv_txn *txn, void *ctx)
         mvi_key key = mvi_key_staged(b->db->ns, b->w->txid, b->pages[i]);
         if (b->images[i].size)
             rc = mvi_image_put(txn, b->db->store->traits, &key, MVI_PLAIN, b->images[i].data, b->images[i].size);
-        else if (mvi_pageset_has(&b->w->staged, b->pages[i]))
+        else if (mvi_pageset_has(&b->w->staged, b->pages[i]) || mvi_pageset_has(&b->w->trimmed, b->pages[i]))
             rc = mvi_image_clear(txn, &key);
     }
     return rc;
 }
 
-/* Whether a page is what it is in the snapshot: then it is no change. `base` is room for a page. */
+/* Whether a page is what it is in the snapshot: then it is no change. Not where the database was
+ * cut off and grew again: there a page that is not staged counts as never written (fill_holes).
+ * `base` is room for a page. */
 static int is_same(mv_db *db, const mvi_writes *w, uint32_t pgno, const uint8_t *page, uint8_t *base, int *same)
 {
     mvi_origin origin = {.size = 0};
     *same = 0;
-    if (pgno > db->snap.pages || w->page_size != db->snap.page_size)
+    uint64_t at = (uint64_t)(pgno - 1) * w->page_size;
+    if (pgno > db->snap.pages || w->page_size != db->snap.page_size || (at >= w->lowest && at < w->size))
         return MV_OK;
     int rc = mvi_base(db, pgno, base, &origin);
     if (rc || origin.size != w->page_size)

@@ -181,6 +181,25 @@ static void a_rolled_back_large_transaction_leaves_nothing(void)
     bench_end(&b);
 }
 
+/* A page that was staged, cut off, and written again as it had been: it is no change. */
+static void a_page_that_comes_back_as_it_was_is_so(void)
+{
+    bench b;
+    bench_begin(&b);
+    static uint8_t as_it_was[PAGE];
+    memcpy(as_it_was, b.m.now.bytes + 3 * PAGE, PAGE);
+    write_large(&b);
+    model_truncate(&b.m, b.db, 2);
+    model_write_page(&b.m, b.db, 2, FILL_NOISE);
+    model_write_page(&b.m, b.db, 3, FILL_NOISE);
+    model_write_bytes(&b.m, b.db, 3 * PAGE, as_it_was, PAGE);
+    for (uint32_t p = 5; p <= PAGES; p++)
+        model_write_page(&b.m, b.db, p, FILL_NOISE);
+    model_commit(&b.m, b.db);
+    model_check_now(&b.m, b.db);
+    bench_end(&b);
+}
+
 /* ---- the engine forgets whether a commit happened --------------------------- */
 
 static void check_once(bench *b, size_t versions)
@@ -284,6 +303,7 @@ void store_large(void)
     RUN(a_stopped_move_that_cuts_pages_off_is_whole);
     RUN(what_was_never_committed_is_swept);
     RUN(a_rolled_back_large_transaction_leaves_nothing);
+    RUN(a_page_that_comes_back_as_it_was_is_so);
     RUN(a_forgotten_commit_happens_once);
     RUN(a_large_commit_that_failed_is_made_again);
     RUN(a_set_of_pages_in_chunks_is_whole);

@@ -160,9 +160,9 @@ def test_a_store_of_a_newer_release(filled: str) -> None:
     """The format is under the key mv/f, a number of four bytes."""
     data = directory_of(filled) / "data.mdb"
     old = data.read_bytes()
-    assert b"mv/f\0\0\0\1" in old
-    data.write_bytes(old.replace(b"mv/f\0\0\0\1", b"mv/f\0\0\0\2"))
-    with pytest.raises(mvsqlite_py.FormatError, match="format 2, this release reads up to 1"):
+    assert b"mv/f\0\0\0\2" in old
+    data.write_bytes(old.replace(b"mv/f\0\0\0\2", b"mv/f\0\0\0\3"))
+    with pytest.raises(mvsqlite_py.FormatError, match="format 3, this release reads up to 2"):
         mvsqlite_py.open_store(filled)
     with pytest.raises(mvsqlite_py.FormatError, match="newer release"):
         mvsqlite_py.connect("notes.db", filled)

@@ -206,9 +206,9 @@ def test_something_else_than_a_store(tmp_path: Path, content: bytes) -> None:
 
 def test_the_format_of_a_newer_release(url: str) -> None:
     data = directory_of(url) / "data.mdb"
-    data.write_bytes(data.read_bytes().replace(b"mv/f\0\0\0\1", b"mv/f\0\0\0\2"))
+    data.write_bytes(data.read_bytes().replace(b"mv/f\0\0\0\2", b"mv/f\0\0\0\3"))
     one = only(examine(url), "wrong", "format")
-    assert "format 2, and this release reads up to 1" in one.what
+    assert "format 3, and this release reads up to 2" in one.what
     assert "pip install" in one.remedy
 
 
