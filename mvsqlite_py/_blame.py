@@ -92,9 +92,11 @@ def _touched(comparison: Comparison, pair: Pair, present: Table) -> Iterator[Row
     if not pair.by_rowid and not set(present.key) <= set(pair.columns):
         assert pair.after
         pair = Pair(pair.name, None, pair.after, pair.after.names)
-    for change in comparison.changes(pair):
-        if change.after is not None:
-            yield change.after
+    try:
+        yield from (change.after for change in comparison.changes(pair) if change.after is not None)
+    except UnicodeDecodeError:
+        comparison.count(pair)  # from now on texts are compared by their bytes
+        yield from (change.after for change in comparison.changes(pair) if change.after is not None)
 
 
 class _Present:
@@ -136,6 +138,10 @@ class _Present:
             raise ValueError("the condition may only read") from error
         except (apsw.SQLError, apsw.BindingsError) as error:
             raise ValueError(f'the condition does not fit the table "{self.table.name}": {error}') from error
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'a row of "{self.table.name}" holds text that is no UTF-8: choose others by a condition'
+            ) from error
 
     def told(self, row: Row, version: Version | None) -> Blame:
         return Blame(self.table.name, self._pair.told_key(row), named(self._pair, row) or {}, version)

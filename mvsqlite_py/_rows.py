@@ -9,7 +9,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import merge
 from itertools import zip_longest
+from operator import itemgetter
 from typing import Any, Literal
 
 import apsw
@@ -27,6 +29,9 @@ Row = tuple[Any, ...]
 
 Kind = Literal["added", "removed", "changed"]
 BEFORE, AFTER = "mv_before", "mv_after"
+EVERYWHERE: Range = (-(1 << 63), (1 << 63) - 1)
+JOINED_COLUMNS_MAX = 200
+"""SQLite bounds the depth of an expression, to which each column compared adds."""
 UNMATCHED_MAX = 10_000
 """Rows kept in memory while tables without a rowid to go by are compared."""
 ENCODINGS = ("UTF-8", "UTF-8", "UTF-16le", "UTF-16be")
@@ -384,11 +389,55 @@ class Comparison:
         suspects = self.suspects(pair)
         if suspects is None:
             return
+        if self._joins(pair):
+            yield from self._joined(pair, suspects.ranges or [EVERYWHERE])
+            return
         before, after = self.rows(pair, 0, suspects.ranges), self.rows(pair, 1, suspects.ranges)
         if pair.by_rowid and pair.table.rowid:
             yield from merge_by_rowid(before, after)
         else:
             yield from match_by_key(before, after, pair.match_of, partial(self.row, pair))
+
+    def _joins(self, pair: Pair) -> bool:
+        """Whether SQLite can find the rows that differ: that makes no object of each row that does not."""
+        if pair.before is None or pair.after is None or pair.name in self._raw or pair.table.virtual:
+            return False
+        sides = [{fold(name) for name in side.names} for side in (pair.before, pair.after)]
+        known = all(fold(name) in side for name in pair.columns for side in sides)
+        rowids = pair.by_rowid and pair.before.rowid and pair.after.rowid
+        return bool(rowids) and known and len(pair.columns) <= JOINED_COLUMNS_MAX
+
+    def _joined(self, pair: Pair, ranges: Iterable[Range]) -> Iterator[Change]:
+        """The rows that differ, told apart by rowid, by value and by type, whatever the collations."""
+        assert pair.before
+        assert pair.after
+        columns = [quoted(name) for name in pair.columns]
+        tables = [
+            f"{quoted(schema)}.{quoted(side.name)}"
+            for schema, side in zip(self._names, (pair.before, pair.after), strict=True)
+        ]
+        b, a = f"b.{quoted(pair.before.rowid or '')}", f"a.{quoted(pair.after.rowid or '')}"
+        old, new = ([f"{side}.{name}" for name in columns] for side in "ba")
+        differ = [f"{a} IS NULL"] + [
+            f"+{x} IS NOT +{y} COLLATE BINARY OR typeof({x}) <> typeof({y})"
+            for x, y in zip(old, new, strict=True)
+        ]
+        of_before = (
+            f"SELECT {', '.join([b, *old, a, *new])} FROM {tables[0]} b LEFT JOIN {tables[1]} a ON {a} = {b}"
+            f" WHERE {b} BETWEEN ? AND ? AND ({' OR '.join(differ)}) ORDER BY {b}"
+        )
+        only_after = (
+            f"SELECT {', '.join([a, *new])} FROM {tables[1]} a WHERE {a} BETWEEN ? AND ?"
+            f" AND NOT EXISTS (SELECT 1 FROM {tables[0]} b WHERE {b} = {a}) ORDER BY {a}"
+        )
+        width = 1 + len(columns)
+        for both in ranges:
+            found = (self._connection.execute(sql, both) for sql in (of_before, only_after))
+            for row in merge(*found, key=itemgetter(0)):
+                if len(row) == width:
+                    yield Change(None, row)
+                else:
+                    yield Change(row[:width], None if row[width] is None else row[width:])
 
     def told(self, table: str | None = None) -> Iterator[tuple[Pair, RowCounts]]:
         """The tables whose rows differ, and how many; notes in ``skipped`` what cannot be told."""

@@ -14,7 +14,7 @@ from mvsqlite_py._apply import Exclusions, savepoint, take_back
 from mvsqlite_py._condition import chosen, reader
 from mvsqlite_py._database import Database, Version
 from mvsqlite_py._errors import BusyError, ConflictError, UndoError, VersionNotFoundError
-from mvsqlite_py._ledger import Ledger, Outcome, Untouched
+from mvsqlite_py._ledger import CONSTRAINT, Ledger, Outcome, Untouched
 from mvsqlite_py._objects import Filter, Objects, Scope, table_of
 from mvsqlite_py._references import References, Violation
 from mvsqlite_py._rows import Comparison, RowCounts, SchemaChange, compare
@@ -81,15 +81,16 @@ def undo(
 ) -> UndoReport:
     """Takes back what some commits did, as one commit, and keeps all other work.
 
-    Rows that other commits changed since are left alone and reported. timeout: seconds to wait
-    for another writer. dry_run: it is done and rolled back. Raises VersionNotFoundError, BusyError,
+    Rows that other commits changed since are left alone and reported; a row is changed if it is not
+    as what is taken back left it, whoever had it otherwise meanwhile. timeout: seconds to wait for
+    another writer. dry_run: it is done and rolled back. Raises VersionNotFoundError, BusyError,
     and UndoError for what cannot be taken back row by row; then nothing is done.
     """
     given = [versions] if isinstance(versions, str) else list(versions)
-    entries = sorted({database.version(one).version: database.version(one) for one in given}.items())
-    if not entries:
+    if not given:
         raise ValueError("no version to take back was given")
-    work = _Undo(database, [entry for _, entry in entries][::-1], options or UndoOptions())
+    entries = {entry.version: entry for entry in map(database.version, given)}
+    work = _Undo(database, [entries[one] for one in sorted(entries, reverse=True)], options or UndoOptions())
     return work.run(work.options.message or work.told(), timeout, commit=not dry_run)
 
 
@@ -186,7 +187,12 @@ class _Work:
             if not self.still_current(connection):
                 return None
             connection.execute("SELECT mv_message(?)", (message,)).fetchall()
-            done = self._apply(connection, differences)
+            try:
+                done = self._apply(connection, differences)
+            except UnicodeDecodeError as error:
+                raise UndoError(
+                    "a row holds text that is no UTF-8, so it cannot be compared with what was created"
+                ) from error
             _rebuild(connection, done)
             outcome = done.ledger.outcome()
             self.judge(outcome)
@@ -249,6 +255,7 @@ class _Work:
 def _rebuild(connection: apsw.Connection, done: _Done) -> None:
     """Full-text indexes over other tables follow those."""
     touched = {fold(name) for name in done.ledger.touched()}
+    touched |= {fold(change.name) for change in done.objects if change.type == "table"}
     if not touched:
         return
     now = read_schema(connection, "main")
@@ -258,7 +265,11 @@ def _rebuild(connection: apsw.Connection, done: _Done) -> None:
         stale = source in touched or source in views or table.name in done.rebuild
         if table.content is Content.EXTERNAL and stale:
             name = quoted(table.name)
-            connection.execute(f"INSERT INTO main.{name}({name}) VALUES ('rebuild')")
+            try:
+                with savepoint(connection):
+                    connection.execute(f"INSERT INTO main.{name}({name}) VALUES ('rebuild')")
+            except apsw.SQLError as error:  # it indexes a column that is gone again
+                done.untouched.append(Untouched(table.name, {}, CONSTRAINT, str(error)))
 
 
 @dataclass

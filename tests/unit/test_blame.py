@@ -104,5 +104,9 @@ def test_what_cannot_be_blamed_is_refused(notes: Bench, store: mvsqlite_py.Store
         list(blame("notes", where="colour = 1"))
     with pytest.raises(ValueError, match="may only read"):
         list(blame("notes", where="1); DELETE FROM notes; SELECT (1"))
+    notes.commit("CREATE TABLE a(x); INSERT INTO a VALUES (CAST(x'ff' AS TEXT)), ('fine')")
+    with pytest.raises(ValueError, match="no UTF-8"):
+        list(blame("a"))
+    assert len(list(blame("a", where="x = 'fine'"))) == 1
     with pytest.raises(ValueError, match="no versions yet"):
         list(store.create("empty.db").blame("x"))

@@ -96,6 +96,25 @@ def test_no_version_is_refused(notes: Bench) -> None:
         notes.database.undo([])
 
 
+def test_a_version_whose_state_before_is_not_kept_is_refused(
+    notes: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = notes.connection.pragma("mv_version")
+    bad = notes.commit("UPDATE notes SET stars = 0")
+    later = notes.commit("DELETE FROM notes")
+    version = mvsqlite_py.Database.version
+
+    def kept(self: mvsqlite_py.Database, text: str) -> mvsqlite_py.Version:
+        if text == gone:
+            raise mvsqlite_py.VersionNotFoundError(text)
+        return version(self, text)
+
+    monkeypatch.setattr(mvsqlite_py.Database, "version", kept)
+    with pytest.raises(UndoError, match=f"before version {later} .* not kept any more"):
+        notes.database.undo([later, bad])
+    assert notes.database.undo(later).tables == {"notes": RowCounts(added=4)}
+
+
 # ---- which versions ------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Any commit undone at once is as if it had not been; undone later, it leaves other tables' work alone."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -165,3 +166,39 @@ def test_each_table_goes_back_to_any_version(
         then = rng.randrange(len(made))
         database.revert_table(table, version=made[then])
         assert sorted(map(repr, connection.execute(f"SELECT * FROM {table}"))) == states[then][table]
+
+
+def sound(database: mvsqlite_py.Database) -> bool:
+    """What SQLite finds, asked anew: fts5 checks against what its own connection remembers."""
+    connection = database.connect()
+    try:
+        broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+        return not broken and connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    finally:
+        connection.close()
+
+
+def test_several_commits_undone_as_one_and_that_undone_again(
+    store: mvsqlite_py.Store, connection: apsw.Connection, rng: random.Random
+) -> None:
+    """The dry run tells what is done; nothing is broken by it; undoing it leaves no trace."""
+    database = store.database("random.db")
+    made = [commit(connection, rng) for _ in range(9)]
+    for _ in range(4):
+        before = state(connection)
+        chosen = rng.sample(made, rng.randint(1, len(made)))
+        conflicts: Any = rng.choice(["leave", "theirs"])
+        planned = database.undo(chosen, conflicts=conflicts, dry_run=True)
+        assert state(connection) == before
+        done = database.undo(chosen, conflicts=conflicts)
+        assert replace(done, made=None) == planned
+        assert sound(database)
+        after = state(connection)
+        assert {t for t in TABLES if before[t] != after[t]} <= set(done.tables)
+        if done.made:
+            again = database.undo(done.made)
+            assert again.untouched == []
+            assert state(connection) == before
+            database.undo(again.made or "")
+            assert state(connection) == after
+            made.append(commit(connection, rng))

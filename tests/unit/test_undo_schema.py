@@ -243,3 +243,25 @@ def test_a_unique_index_that_later_rows_forbid_is_told(notes: Bench) -> None:
     report = notes.database.undo(bad)
     assert left(report) == [("i", "constraint", "UNIQUE constraint failed: notes.title")]
     assert report.tables == {"notes": RowCounts(changed=4)}
+
+
+def test_an_index_over_a_table_follows_its_columns(notes: Bench) -> None:
+    """Where that is possible; an index over a column that is gone again is told."""
+    notes.commit("CREATE VIRTUAL TABLE f USING fts5(title, content='notes', content_rowid='id')")
+    notes.commit("INSERT INTO f(f) VALUES ('rebuild')")
+    bad = notes.commit("CREATE TABLE x(id INTEGER PRIMARY KEY, title TEXT DEFAULT 'lost');"
+                       "INSERT INTO x(id) SELECT id FROM notes; DROP TABLE notes;"
+                       "ALTER TABLE x RENAME TO notes; INSERT INTO f(f) VALUES ('rebuild')")  # fmt: skip
+    assert notes.database.undo(bad).untouched == []
+    assert notes.rows("SELECT rowid FROM f('one')") == [(1,)]
+    assert notes.rows("SELECT rowid FROM f('lost')") == []
+    added = notes.commit("ALTER TABLE notes ADD COLUMN colour")
+    notes.commit("CREATE VIRTUAL TABLE g USING fts5(colour, content='notes', content_rowid='id')")
+    report = notes.database.undo(added)
+    assert [(table, reason) for table, reason, _ in left(report)] == [("g", "constraint")]
+
+
+def test_a_created_table_with_text_that_is_no_utf8_is_refused(notes: Bench) -> None:
+    bad = notes.commit("CREATE TABLE a(x); INSERT INTO a VALUES (CAST(x'ff' AS TEXT))")
+    with pytest.raises(UndoError, match="no UTF-8"):
+        notes.database.undo(bad)
