@@ -38,6 +38,7 @@ struct mv_rows {
     size_t n;
     mvi_pageset set; /* the same */
     int doubt;       /* the pages prove nothing: every answer is everything */
+    int looked;      /* at the changed pages */
     uint64_t read;
     mvi_buf *answers; /* the ranges given out; owned */
     size_t n_answers;
@@ -71,6 +72,8 @@ int mvr_search(mvr_side *side, uint32_t root);
 /* The interior pages of a b-tree and the numbers of its leaves, in no order, until `each` answers
  * other than 0, which is returned. Reads no leaf but one. */
 int mvr_walk(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx);
+/* Calls `each` for every page of a b-tree, overflow pages included; reads them all. */
+int mvr_walk_all(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx);
 
 /* ---- overflow.c: changed overflow pages ---------------------------------------------- */
 /* Sets rows->doubt if a changed page may be an overflow page of a row whose leaf did not change. */

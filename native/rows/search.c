@@ -198,6 +198,7 @@ typedef struct walk {
     mvr_side *side;
     int (*each)(void *ctx, uint32_t pgno);
     void *ctx;
+    int overflow; /* the pages of overflow chains, too */
     uint64_t steps;
 } walk;
 
@@ -206,6 +207,8 @@ static int walk_below(walk *w, uint32_t pgno, int height)
     mvi_btree b;
     mvr_side *side = w->side;
     int rc = w->each(w->ctx, pgno);
+    if (!rc && w->overflow)
+        rc = mvr_overflow(side, pgno, 0, w->each, w->ctx);
     if (rc || !height)
         return rc;
     uint8_t *page = mvr_buffer(side);
@@ -222,12 +225,23 @@ static int walk_below(walk *w, uint32_t pgno, int height)
     return rc;
 }
 
+static int start_walk(walk *w, uint32_t root)
+{
+    int height;
+    uint8_t *page = mvr_buffer(w->side);
+    int rc = page ? height_of(w->side, root, page, &height) : MV_NOMEM;
+    free(page);
+    return rc || height < 0 ? rc : walk_below(w, root, height);
+}
+
 int mvr_walk(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx)
 {
-    walk w = {side, each, ctx, 0};
-    int height;
-    uint8_t *page = mvr_buffer(side);
-    int rc = page ? height_of(side, root, page, &height) : MV_NOMEM;
-    free(page);
-    return rc || height < 0 ? rc : walk_below(&w, root, height);
+    walk w = {side, each, ctx, 0, 0};
+    return start_walk(&w, root);
+}
+
+int mvr_walk_all(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx)
+{
+    walk w = {side, each, ctx, 1, 0};
+    return start_walk(&w, root);
 }
