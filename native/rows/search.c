@@ -76,6 +76,12 @@ static int read_changed_page(mvr_side *side, uint32_t pgno, uint8_t *page)
     return rc;
 }
 
+static void sort(mvr_side *side)
+{
+    if (side->n)
+        qsort(side->entries, side->n, sizeof *side->entries, by_rowid);
+}
+
 int mvr_read_changed(mvr_side *side)
 {
     const mv_rows *rows = side->rows;
@@ -89,9 +95,17 @@ int mvr_read_changed(mvr_side *side)
         if (rows->changed[i] <= side->pages && !mvr_is_map(side, rows->changed[i]))
             rc = read_changed_page(side, rows->changed[i], page);
     free(page);
-    if (side->n)
-        qsort(side->entries, side->n, sizeof *side->entries, by_rowid);
+    sort(side);
     side->entries_known = !rc;
+    return rc;
+}
+
+int mvr_take(mvr_side *side, uint32_t pgno)
+{
+    uint8_t *page = mvr_buffer(side);
+    int rc = page ? read_changed_page(side, pgno, page) : MV_NOMEM;
+    free(page);
+    sort(side);
     return rc;
 }
 
