@@ -53,19 +53,7 @@ def test_the_log_tells_what_the_library_tells(connect: Connect, store: mvsqlite_
         " FROM mv_log",
     )
     known = [
-        (
-            v.version,
-            v.time,
-            v.previous,
-            v.kind,
-            v.target,
-            v.pages,
-            v.size,
-            v.host,
-            v.program,
-            v.pid,
-            v.message,
-        )
+        (v.version, v.time, v.previous, v.kind, v.target, v.pages, v.size, v.host, v.program, v.pid)
         for v in database.versions()
     ]
     assert [(row[0], datetime.fromisoformat(row[1]), *row[2:10]) for row in told] == known
