@@ -284,9 +284,9 @@ static int is_changed(void *ctx, uint32_t pgno)
  * read all of a small one is cheaper than to look at many changed pages. */
 static int is_untouched(mv_rows *rows, uint32_t root, int *untouched)
 {
-    budget b = {rows, rows->n / 4};
+    budget b = {rows, rows->n / 4 + 4};
     *untouched = 0;
-    if (rows->looked || !b.left)
+    if (rows->looked || !rows->n)
         return MV_OK;
     int rc = mvr_walk_all(&rows->sides[1], root, is_changed, &b);
     *untouched = !rc && !rows->doubt;

@@ -143,6 +143,28 @@ def test_changed_pages_are_told_with_their_tables(connect: Connect) -> None:
     assert rows(connection, joined) == rows(connection, "SELECT sum(pages) FROM mv_log")
 
 
+def test_changed_pages_come_with_what_became_of_their_tables_rows(connect: Connect) -> None:
+    connection = connect()
+    connection.execute("CREATE TABLE a(id INTEGER PRIMARY KEY, x)")
+    connection.execute("CREATE TABLE b(k PRIMARY KEY) WITHOUT ROWID")
+    connection.execute("INSERT INTO a VALUES (1, 1), (2, 2), (3, 3)")
+    connection.execute("CREATE VIRTUAL TABLE f USING fts5(t)")
+    connection.execute("BEGIN")
+    connection.execute("DELETE FROM a WHERE id = 1")
+    connection.execute("UPDATE a SET x = 9 WHERE id > 1")
+    connection.execute("INSERT INTO a VALUES (4, zeroblob(20000))")
+    connection.execute("INSERT INTO b VALUES (1)")
+    connection.execute("INSERT INTO f VALUES ('word')")
+    connection.execute("COMMIT")
+    sql = "SELECT DISTINCT name, added, removed, changed FROM mv_changed('now') WHERE name NOT LIKE 'f_%'"
+    assert sorted(rows(connection, sql)) == [
+        ("a", 1, 1, 2),
+        ("b", 1, 0, 0),
+        ("sqlite_schema", None, None, None),
+    ]
+    assert rows(connection, "SELECT DISTINCT added FROM mv_changed('now') WHERE name = 'f_content'") == [(1,)]
+
+
 # ---- mv_diff --------------------------------------------------------------------------------
 
 
