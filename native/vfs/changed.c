@@ -198,10 +198,12 @@ static void give_count(cursor *c, sqlite3_context *context, object *o, int which
         return;
     if (o->known == NOT_YET)
         rc = count(c, o);
-    if (rc)
+    if (rc) {
         api->result_error(context, mvv_difference_message(&c->difference), -1);
-    else if (o->known == COUNTED)
+        api->result_error_code(context, rc);
+    } else if (o->known == COUNTED) {
         api->result_int64(context, o->rows[which]);
+    }
 }
 
 static void changed_column(mvv_cursor *base, sqlite3_context *context, int column)
