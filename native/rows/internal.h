@@ -36,8 +36,9 @@ struct mv_rows {
     mvr_side sides[2];
     uint32_t *changed; /* owned */
     size_t n;
-    mvi_pageset set; /* the same */
+    mvi_pageset set; /* the same, and pages that count as changed */
     int doubt;       /* the pages prove nothing: every answer is everything */
+    int looked;      /* at the changed pages */
     uint64_t read;
     mvi_buf *answers; /* the ranges given out; owned */
     size_t n_answers;
@@ -66,11 +67,15 @@ int mvr_read_free(mvr_side *side);
 /* ---- search.c: which pages belong to a table's b-tree ------------------------------- */
 /* Reads the changed pages, once: those of tables' b-trees become entries. */
 int mvr_read_changed(mvr_side *side);
+/* Takes one page more for a changed one. */
+int mvr_take(mvr_side *side, uint32_t pgno);
 /* Sets `root` of the entries that belong to the b-tree. */
 int mvr_search(mvr_side *side, uint32_t root);
 /* The interior pages of a b-tree and the numbers of its leaves, in no order, until `each` answers
  * other than 0, which is returned. Reads no leaf but one. */
 int mvr_walk(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx);
+/* Calls `each` for every page of a b-tree, overflow pages included; reads them all. */
+int mvr_walk_all(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx);
 
 /* ---- overflow.c: changed overflow pages ---------------------------------------------- */
 /* Sets rows->doubt if a changed page may be an overflow page of a row whose leaf did not change. */
@@ -78,5 +83,9 @@ int mvr_explain(mv_rows *rows);
 /* Calls `each` for the overflow pages of the cells on a b-tree page; only as long as they changed,
  * if `changed`. */
 int mvr_overflow(mvr_side *side, uint32_t pgno, int changed, int (*each)(void *ctx, uint32_t pgno), void *ctx);
+
+/* ---- owner.c: and the rows they belong to ---------------------------------------------- */
+/* Removes those whose leaf is found from the set; the leaf counts as changed. */
+int mvr_find_owners(mv_rows *rows, mvi_pageset *left);
 
 #endif

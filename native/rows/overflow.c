@@ -3,7 +3,8 @@
  * SQLite overwrites a row's overflow pages in place if the new row is as long, and then the leaf may
  * stay as it is. Such a page is an overflow page in both versions. A changed page is none of these
  * if in either version it is beyond the end, of a b-tree, a pointer map, free, or an overflow page
- * of a cell on a changed b-tree page (whose rows are compared anyway). All others are in doubt. */
+ * of a cell on a changed b-tree page (whose rows are compared anyway). Of all others the leaf must be
+ * found, or everything is in doubt. */
 #include "internal.h"
 
 /* ---- chains -------------------------------------------------------------------------- */
@@ -104,6 +105,8 @@ int mvr_explain(mv_rows *rows)
     /* first only along pages that changed: most new chains have no others */
     for (int changed = 1; changed >= 0 && !rc && left.count; changed--)
         rc = without_chains(rows, &left, changed);
+    if (!rc && left.count)
+        rc = mvr_find_owners(rows, &left);
     rows->doubt |= !rc && left.count != 0;
     mvi_pageset_clear(&left);
     return rc;

@@ -29,13 +29,7 @@ int mv_rows_open(mv_db *before, mv_db *after, mv_rows **out)
     if (!rc)
         rc = read_changed(rows);
     mvr_side *b = &rows->sides[0], *a = &rows->sides[1];
-    uint32_t most = a->pages > b->pages ? a->pages : b->pages;
-    rows->doubt |= b->page_size != a->page_size || b->usable != a->usable ||
-                   (rows->n > FEW && rows->n > most / 2);
-    for (int s = 0; s < 2 && !rc && !rows->doubt; s++)
-        rc = mvr_read_changed(&rows->sides[s]);
-    if (!rc && !rows->doubt)
-        rc = mvr_explain(rows);
+    rows->doubt |= b->page_size != a->page_size || b->usable != a->usable;
     if (rc) {
         mv_rows_close(rows);
         rows = NULL;
@@ -213,6 +207,23 @@ static int find_ranges(mv_rows *rows, uint32_t root_before, uint32_t root_after,
     return rc;
 }
 
+/* Looks at the changed pages, once. */
+static int look(mv_rows *rows)
+{
+    const mvr_side *b = &rows->sides[0], *a = &rows->sides[1];
+    uint32_t most = a->pages > b->pages ? a->pages : b->pages;
+    int rc = MV_OK;
+    if (rows->looked)
+        return MV_OK;
+    rows->doubt |= rows->n > FEW && rows->n > most / 2;
+    for (int s = 0; s < 2 && !rc && !rows->doubt; s++)
+        rc = mvr_read_changed(&rows->sides[s]);
+    if (!rc && !rows->doubt)
+        rc = mvr_explain(rows);
+    rows->looked = !rc;
+    return rc;
+}
+
 /* ---- answers ------------------------------------------------------------------------------ */
 
 static int by_low(const void *a, const void *b)
@@ -254,23 +265,44 @@ static int tables(mv_rows *rows, uint32_t root_before, uint32_t root_after, mv_s
     return MV_OK;
 }
 
-enum { FOUND = -1 }; /* no code of the library is negative */
+enum { FOUND = -1, ENOUGH = -2 }; /* no code of the library is negative */
+
+typedef struct budget {
+    const mv_rows *rows;
+    size_t left;
+} budget;
 
 static int is_changed(void *ctx, uint32_t pgno)
 {
-    const mv_rows *rows = ctx;
-    return mvi_pageset_has(&rows->set, pgno) ? FOUND : 0;
+    budget *b = ctx;
+    if (mvi_pageset_has(&b->rows->set, pgno))
+        return FOUND;
+    return b->left-- ? 0 : ENOUGH;
 }
 
-/* A b-tree none of whose pages changed is the same in both versions. Without its collations no
- * page can be looked for, so its interior pages are read, if pages of that kind changed at all. */
+/* A b-tree none of whose pages changed, overflow pages included, is the same in both versions. To
+ * read all of a small one is cheaper than to look at many changed pages. */
+static int is_untouched(mv_rows *rows, uint32_t root, int *untouched)
+{
+    budget b = {rows, rows->n / 4 + 4};
+    *untouched = 0;
+    if (rows->looked || !rows->n)
+        return MV_OK;
+    int rc = mvr_walk_all(&rows->sides[1], root, is_changed, &b);
+    *untouched = !rc && !rows->doubt;
+    return rc == FOUND || rc == ENOUGH ? MV_OK : rc;
+}
+
+/* Without its collations no page of such a b-tree can be looked for, so its interior pages are
+ * read, if pages of that kind changed at all. */
 static int others(mv_rows *rows, uint32_t root_before, uint32_t root_after, mv_suspects *suspects)
 {
+    budget b = {rows, SIZE_MAX};
     int rc = MV_OK;
     if (root_before != root_after)
         return MV_OK;
     if (rows->sides[0].has_index_pages || rows->sides[1].has_index_pages)
-        rc = mvr_walk(&rows->sides[1], root_after, is_changed, rows);
+        rc = mvr_walk(&rows->sides[1], root_after, is_changed, &b);
     if (!rc && !rows->doubt)
         suspects->answer = MV_NOTHING;
     return rc == FOUND ? MV_OK : rc;
@@ -287,7 +319,15 @@ int mv_rows_suspects(mv_rows *rows, uint32_t root_before, uint32_t root_after, m
         rc = kind_of(&rows->sides[1], root_after, &kinds[1]);
     if (rc || !mvi_btree_is_page(kinds[0]) || !mvi_btree_is_page(kinds[1]) || is_table(kinds[0]) != is_table(kinds[1]))
         return rc;
-    rc = (is_table(kinds[0]) ? tables : others)(rows, root_before, root_after, suspects);
+    int untouched = 0;
+    if (root_before == root_after)
+        rc = is_untouched(rows, root_after, &untouched);
+    if (untouched)
+        suspects->answer = MV_NOTHING;
+    if (!rc && !untouched)
+        rc = look(rows);
+    if (!rc && !untouched && !rows->doubt)
+        rc = (is_table(kinds[0]) ? tables : others)(rows, root_before, root_after, suspects);
     if (rows->doubt)
         suspects->answer = MV_EVERYTHING;
     return rc;

@@ -76,6 +76,12 @@ static int read_changed_page(mvr_side *side, uint32_t pgno, uint8_t *page)
     return rc;
 }
 
+static void sort(mvr_side *side)
+{
+    if (side->n)
+        qsort(side->entries, side->n, sizeof *side->entries, by_rowid);
+}
+
 int mvr_read_changed(mvr_side *side)
 {
     const mv_rows *rows = side->rows;
@@ -89,9 +95,17 @@ int mvr_read_changed(mvr_side *side)
         if (rows->changed[i] <= side->pages && !mvr_is_map(side, rows->changed[i]))
             rc = read_changed_page(side, rows->changed[i], page);
     free(page);
-    if (side->n)
-        qsort(side->entries, side->n, sizeof *side->entries, by_rowid);
+    sort(side);
     side->entries_known = !rc;
+    return rc;
+}
+
+int mvr_take(mvr_side *side, uint32_t pgno)
+{
+    uint8_t *page = mvr_buffer(side);
+    int rc = page ? read_changed_page(side, pgno, page) : MV_NOMEM;
+    free(page);
+    sort(side);
     return rc;
 }
 
@@ -198,6 +212,7 @@ typedef struct walk {
     mvr_side *side;
     int (*each)(void *ctx, uint32_t pgno);
     void *ctx;
+    int overflow; /* the pages of overflow chains, too */
     uint64_t steps;
 } walk;
 
@@ -206,6 +221,8 @@ static int walk_below(walk *w, uint32_t pgno, int height)
     mvi_btree b;
     mvr_side *side = w->side;
     int rc = w->each(w->ctx, pgno);
+    if (!rc && w->overflow)
+        rc = mvr_overflow(side, pgno, 0, w->each, w->ctx);
     if (rc || !height)
         return rc;
     uint8_t *page = mvr_buffer(side);
@@ -222,12 +239,23 @@ static int walk_below(walk *w, uint32_t pgno, int height)
     return rc;
 }
 
+static int start_walk(walk *w, uint32_t root)
+{
+    int height;
+    uint8_t *page = mvr_buffer(w->side);
+    int rc = page ? height_of(w->side, root, page, &height) : MV_NOMEM;
+    free(page);
+    return rc || height < 0 ? rc : walk_below(w, root, height);
+}
+
 int mvr_walk(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx)
 {
-    walk w = {side, each, ctx, 0};
-    int height;
-    uint8_t *page = mvr_buffer(side);
-    int rc = page ? height_of(side, root, page, &height) : MV_NOMEM;
-    free(page);
-    return rc || height < 0 ? rc : walk_below(&w, root, height);
+    walk w = {side, each, ctx, 0, 0};
+    return start_walk(&w, root);
+}
+
+int mvr_walk_all(mvr_side *side, uint32_t root, int (*each)(void *ctx, uint32_t pgno), void *ctx)
+{
+    walk w = {side, each, ctx, 1, 0};
+    return start_walk(&w, root);
 }

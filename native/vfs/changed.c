@@ -1,9 +1,11 @@
-/* mv_changed: the pages a version changed, and what they are. */
+/* mv_changed: the pages a version changed, what they are, and what it did to the rows of their tables. */
 #include "table.h"
 
 typedef struct object {
     uint32_t root;
     char *name, *type; /* owned */
+    enum { NOT_YET, COUNTED, UNTOLD } known;
+    sqlite3_int64 rows[3]; /* added, removed, changed */
 } object;
 
 typedef struct cursor {
@@ -14,9 +16,12 @@ typedef struct cursor {
     mv_place *places; /* released with mv_free */
     size_t n, at;
     uint32_t pages; /* of the database at this version */
+    mv_stamp stamp, previous;
+    int cut; /* the version before is forgotten */
+    mvv_difference difference;
 } cursor;
 
-enum { PAGE, KIND, NAME };
+enum { PAGE, KIND, NAME, ADDED, REMOVED, CHANGED };
 enum { VERSION, SCHEMA }; /* arguments */
 
 static void changed_reset(mvv_cursor *base)
@@ -31,6 +36,9 @@ static void changed_reset(mvv_cursor *base)
     c->objects = NULL;
     c->places = NULL;
     c->n_objects = c->n = c->at = 0;
+    mvv_difference_end(&c->difference);
+    mvv_state_close(&c->difference.states[0]);
+    mvv_state_close(&c->difference.states[1]);
     mvv_past_close(&c->past);
 }
 
@@ -42,7 +50,7 @@ static int add_object(cursor *c, uint32_t root, const char *name, const char *ty
     if (!objects)
         return SQLITE_NOMEM;
     c->objects = objects;
-    objects[c->n_objects] = (object){root, name ? strdup(name) : NULL, type ? strdup(type) : NULL};
+    objects[c->n_objects] = (object){root, name ? strdup(name) : NULL, type ? strdup(type) : NULL, NOT_YET, {0}};
     c->n_objects++;
     return objects[c->n_objects - 1].name && objects[c->n_objects - 1].type ? SQLITE_OK : SQLITE_NOMEM;
 }
@@ -63,7 +71,7 @@ static int read_objects(cursor *c, sqlite3 *db)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-static const object *object_of(const cursor *c, uint32_t root)
+static object *object_of(const cursor *c, uint32_t root)
 {
     for (size_t i = 0; root && i < c->n_objects; i++)
         if (c->objects[i].root == root)
@@ -92,19 +100,19 @@ static int read_places(cursor *c, mv_db *before, mv_db *after)
     return rc;
 }
 
-static int read_version(cursor *c, const mv_stamp *stamp, const mv_stamp *previous)
+static int read_version(cursor *c)
 {
     sqlite3 *db = NULL;
     mvv_file *file;
     mv_db *before = NULL;
-    int rc = mvv_past_connect(&c->past, stamp, &db, &file);
+    int rc = mvv_past_connect(&c->past, &c->stamp, &db, &file);
     if (!rc)
         rc = read_objects(c, db);
     int code = rc ? (mv_error_code() ? mv_error_code() : MV_IO) : MV_OK;
     if (!rc)
         code = mv_db_open(c->past.store, c->past.name, 0, &before);
     if (!code)
-        code = mv_db_pin(before, previous);
+        code = mv_db_pin(before, &c->previous);
     if (!code)
         code = read_places(c, before, file->db);
     if (before)
@@ -116,8 +124,7 @@ static int read_version(cursor *c, const mv_stamp *stamp, const mv_stamp *previo
 static int changed_filter(mvv_cursor *base)
 {
     cursor *c = (cursor *)base;
-    mv_stamp stamp, previous;
-    int cut, rc = MV_OK;
+    int rc = MV_OK;
     const char *schema = mvv_argument(base, SCHEMA), *version = mvv_argument(base, VERSION);
     mv_error_clear();
     if (!version)
@@ -125,12 +132,12 @@ static int changed_filter(mvv_cursor *base)
     if (!rc)
         rc = mvv_past_open(base->copy, base->db, schema ? schema : "main", &c->past);
     if (!rc)
-        rc = mvv_past_stamp(&c->past, version, &stamp);
+        rc = mvv_past_stamp(&c->past, version, &c->stamp);
     if (!rc)
-        rc = mvv_past_previous(&c->past, &stamp, &previous, &cut);
+        rc = mvv_past_previous(&c->past, &c->stamp, &c->previous, &c->cut);
     if (rc)
         return mvv_cursor_error(base, rc);
-    rc = read_version(c, &stamp, &previous);
+    rc = read_version(c);
     base->eof = !rc && c->n == 0;
     return rc;
 }
@@ -160,12 +167,55 @@ static const char *kind_of(const cursor *c, const mv_place *place, const object 
     }
 }
 
+/* ---- the rows of a table, counted when they are first asked for ------------------------------- */
+
+static int count(cursor *c, object *o)
+{
+    mvv_difference *d = &c->difference;
+    int rc = SQLITE_OK;
+    for (int s = 0; s < 2 && !rc; s++) {
+        rc = mvv_state_go(&d->states[s], &c->past, s ? &c->stamp : &c->previous);
+        if (!rc)
+            rc = mvv_state_describe(&d->states[s], o->name);
+    }
+    int told = d->states[1].table.exists && !d->states[1].table.refused && !d->states[0].table.refused && !c->cut;
+    if (!rc && told)
+        rc = mvv_difference_start(d, NULL, NULL);
+    while (!rc && told && (rc = mvv_difference_next(d)) == SQLITE_ROW) {
+        o->rows[!d->before ? 0 : !d->after ? 1 : 2]++;
+        rc = SQLITE_OK;
+    }
+    mvv_difference_end(d);
+    o->known = told ? COUNTED : UNTOLD;
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static void give_count(cursor *c, sqlite3_context *context, object *o, int which)
+{
+    const sqlite3_api_routines *api = c->base.copy->api;
+    int rc = SQLITE_OK;
+    if (!o || strcmp(o->type, "table") != 0)
+        return;
+    if (o->known == NOT_YET)
+        rc = count(c, o);
+    if (rc) {
+        api->result_error(context, mvv_difference_message(&c->difference), -1);
+        api->result_error_code(context, rc);
+    } else if (o->known == COUNTED) {
+        api->result_int64(context, o->rows[which]);
+    }
+}
+
 static void changed_column(mvv_cursor *base, sqlite3_context *context, int column)
 {
-    const cursor *c = (cursor *)base;
+    cursor *c = (cursor *)base;
     const sqlite3_api_routines *api = base->copy->api;
     const mv_place *place = &c->places[c->at];
-    const object *o = object_of(c, place->root);
+    object *o = object_of(c, place->root);
+    if (column >= ADDED) {
+        give_count(c, context, o, column - ADDED);
+        return;
+    }
     const char *text = column == KIND ? kind_of(c, place, o) : o ? o->name : NULL;
     if (column == PAGE)
         api->result_int64(context, place->pgno);
@@ -175,7 +225,8 @@ static void changed_column(mvv_cursor *base, sqlite3_context *context, int colum
 
 const mvv_function mvv_changed_function = {
     .name = "mv_changed",
-    .columns = "CREATE TABLE mv_changed(page INTEGER, kind TEXT, name TEXT, version HIDDEN, schema HIDDEN)",
+    .columns = "CREATE TABLE mv_changed(page INTEGER, kind TEXT, name TEXT, added INTEGER, removed INTEGER, "
+               "changed INTEGER, version HIDDEN, schema HIDDEN)",
     .usage = "mv_changed(version or moment[, schema])",
     .arguments = 2,
     .least = 1,

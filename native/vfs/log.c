@@ -8,7 +8,7 @@ typedef struct cursor {
     mv_version version;
 } cursor;
 
-enum { VERSION, TIME, PREVIOUS, KIND, TARGET, PAGES, SIZE, HOST, PROGRAM, PID, MESSAGE, STATEMENTS };
+enum { VERSION, TIME, PREVIOUS, KIND, TARGET, PAGES, SIZE, HOST, PROGRAM, PID, MESSAGE, STATEMENTS, MERGED };
 
 static void log_reset(mvv_cursor *base)
 {
@@ -57,9 +57,10 @@ static void give_stamp(mvv_copy *copy, sqlite3_context *context, const mv_stamp 
 
 static const char *text_of(const mv_version *v, int column)
 {
+    static const char *const kinds[] = {"commit", "revert", "promote"}; /* in the order of mv_kind */
     switch (column) {
     case KIND:
-        return v->kind == MV_KIND_REVERT ? "revert" : "commit";
+        return v->kind >= 0 && v->kind <= MV_KIND_PROMOTE ? kinds[v->kind] : NULL;
     case HOST:
         return v->host;
     case PROGRAM:
@@ -99,6 +100,9 @@ static void log_column(mvv_cursor *base, sqlite3_context *context, int column)
     case PID:
         copy->api->result_int64(context, (sqlite3_int64)v->pid);
         break;
+    case MERGED:
+        copy->api->result_int64(context, (sqlite3_int64)v->merged);
+        break;
     default:
         give(copy, context, text_of(v, column));
     }
@@ -107,7 +111,8 @@ static void log_column(mvv_cursor *base, sqlite3_context *context, int column)
 const mvv_function mvv_log_function = {
     .name = "mv_log",
     .columns = "CREATE TABLE mv_log(version TEXT, time TEXT, previous TEXT, kind TEXT, target TEXT, pages INTEGER, "
-               "size INTEGER, host TEXT, program TEXT, pid INTEGER, message TEXT, statements TEXT, schema HIDDEN)",
+               "size INTEGER, host TEXT, program TEXT, pid INTEGER, message TEXT, statements TEXT, merged INTEGER, "
+               "schema HIDDEN)",
     .usage = "mv_log([schema])",
     .arguments = 1,
     .least = 0,

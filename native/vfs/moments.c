@@ -1,6 +1,12 @@
 /* mv_version_at(moment[, schema]) and mv_time_of(version[, schema]). */
 #include "table.h"
 
+static void fail(mvv_copy *copy, sqlite3_context *context, int code)
+{
+    copy->api->result_error(context, mv_error_text(), -1);
+    copy->api->result_error_code(context, mvv_sql_code(code));
+}
+
 /* The database that the second argument names, or main. 1: it is open. */
 static int open_past(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_value **values, mvv_past *past)
 {
@@ -8,7 +14,7 @@ static int open_past(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_va
     const char *schema = n > 1 ? (const char *)api->value_text(values[1]) : NULL;
     int rc = mvv_past_open(copy, api->context_db_handle(context), schema ? schema : "main", past);
     if (rc)
-        api->result_error(context, mv_error_text(), -1);
+        fail(copy, context, rc);
     return !rc;
 }
 
@@ -19,8 +25,9 @@ static void version_at(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_
     char hex[MVV_HEX];
     const char *moment = (const char *)copy->api->value_text(values[0]);
     if (moment && open_past(copy, context, n, values, &past)) {
-        if (mvv_past_stamp(&past, moment, &stamp)) {
-            copy->api->result_error(context, mv_error_text(), -1);
+        int rc = mvv_past_stamp(&past, moment, &stamp);
+        if (rc) {
+            fail(copy, context, rc);
         } else {
             mvv_stamp_text(&stamp, hex);
             copy->api->result_text(context, hex, -1, SQLITE_TRANSIENT);
@@ -37,8 +44,11 @@ static void time_of(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_val
     char text[MVV_TIME];
     const char *hex = (const char *)copy->api->value_text(values[0]);
     if (hex && open_past(copy, context, n, values, &past)) {
-        if (mvv_read_stamp(hex, &stamp) || mv_db_version(past.db, &stamp, &version)) {
-            copy->api->result_error(context, mv_error_text(), -1);
+        int rc = mvv_read_stamp(hex, &stamp);
+        if (!rc)
+            rc = mv_db_version(past.db, &stamp, &version);
+        if (rc) {
+            fail(copy, context, rc);
         } else {
             mvv_time_text(version.ms, text);
             copy->api->result_text(context, text, -1, SQLITE_TRANSIENT);

@@ -115,6 +115,8 @@ static int allow(void *ctx, int action, const char *a, const char *b, const char
         return a && strncasecmp(a, "mv_", 3) == 0 ? SQLITE_DENY : SQLITE_OK;
     case SQLITE_FUNCTION:
         return b && (strcasecmp(b, "load_extension") == 0 || strncasecmp(b, "mv_", 3) == 0) ? SQLITE_DENY : SQLITE_OK;
+    case SQLITE_UPDATE: /* older releases ask this when an eponymous table is met, and write nothing */
+        return a && strcmp(a, "sqlite_master") == 0 ? SQLITE_OK : SQLITE_DENY;
     case SQLITE_PRAGMA:
         return a && strcasecmp(a, "table_xinfo") == 0 ? SQLITE_OK : SQLITE_DENY;
     default:

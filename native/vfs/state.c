@@ -276,8 +276,13 @@ static void add_select(mvi_buf *sql, const mvv_table *t, const mvv_table *model)
 
 static int prepare(mvv_state *state, mvi_buf *sql, sqlite3_stmt **out)
 {
+    const char *tail = NULL;
     mvi_buf_byte(sql, 0);
-    int rc = sql->failed ? SQLITE_NOMEM : state->copy->api->prepare_v2(state->db, (char *)sql->data, -1, out, NULL);
+    int rc = sql->failed ? SQLITE_NOMEM : state->copy->api->prepare_v2(state->db, (char *)sql->data, -1, out, &tail);
+    if (!rc && *tail) {
+        mv_fail(MV_MISUSE, "a condition is one expression, without a semicolon");
+        rc = SQLITE_ERROR;
+    }
     mvi_buf_free(sql);
     return rc;
 }

@@ -47,10 +47,15 @@ int mvv_cursor_fail(mvv_cursor *c, int code, const char *format, ...)
     return code;
 }
 
-int mvv_cursor_error(mvv_cursor *c, int code)
+int mvv_sql_code(int code)
 {
     int asked = code == MV_MISUSE || code == MV_TIME || code == MV_NOVERSION;
-    return mvv_cursor_fail(c, asked ? SQLITE_ERROR : mv_error_sqlite(code), "%s", mv_error_text());
+    return asked ? SQLITE_ERROR : mv_error_sqlite(code);
+}
+
+int mvv_cursor_error(mvv_cursor *c, int code)
+{
+    return mvv_cursor_fail(c, mvv_sql_code(code), "%s", mv_error_text());
 }
 
 /* ---- the virtual table ----------------------------------------------------------------- */

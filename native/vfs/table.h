@@ -47,6 +47,9 @@ int mvv_cursor_fail(mvv_cursor *c, int code, const char *format, ...) MV_PRINTF(
 /* The same for what the thread's last error says, of an mv_code. */
 int mvv_cursor_error(mvv_cursor *c, int code);
 
+/* The SQLite code: of what was asked wrongly SQLITE_ERROR, of a failure below its own. */
+int mvv_sql_code(int code);
+
 extern const mvv_function mvv_log_function, mvv_changed_function, mvv_diff_function, mvv_history_function;
 /* moments.c: mv_version_at, mv_time_of. */
 int mvv_create_moments(mvv_copy *copy, sqlite3 *db);

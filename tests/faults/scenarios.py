@@ -400,8 +400,34 @@ class Look(Scenario):
         assert database.verify().problems == []
 
 
+class LookInSql(Scenario):
+    """The table-valued functions: the whole answer, or an error."""
+
+    def act(self) -> None:
+        with contextlib.closing(
+            mvsqlite_py.connect(self.names[0], self.store.url, create=False)
+        ) as connection:
+            told = [
+                connection.execute(sql).fetchall()
+                for sql in (
+                    "SELECT count(*), sum(pages) FROM mv_log",
+                    "SELECT count(*), total(added) > 0 FROM mv_log AS l JOIN mv_changed(l.version)",
+                    "SELECT kind, count(*) FROM mv_diff('t', NULL) GROUP BY kind",
+                    "SELECT count(*), count(ended) FROM mv_history('t')",
+                    "SELECT mv_time_of(mv_version_at('now')) IS NOT NULL",
+                )
+            ]
+        count, pages = told[0][0]
+        assert count == 2
+        assert told[1] == [(pages, 1)]
+        assert [kind for kind, _ in told[2]] == ["added"]
+        assert told[3][0][0] - told[3][0][1] == told[2][0][1]
+        assert told[4] == [(1,)]
+
+
 ALL = [
     Open, OpenNew, OpenStdlib, PointRead, Scan, PastVersion, SnapshotBytes, Autocommit, Explicit, Deferred,
     Large, LargeCut, TwoDatabases, TwoDatabasesLarge, SettledByTheNext, Revert, RevertLarge, Undo, Import,
     Export, Rename, Delete, Undelete, Look,
+    LookInSql,
 ]  # fmt: skip

@@ -89,7 +89,7 @@ def missed(database: mvsqlite_py.Database, before: str, after: str) -> Iterator[
                         yield (name, key)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("page_size", [512, 1024, 4096])
 @pytest.mark.parametrize("auto_vacuum", ["none", "full", "incremental"])
 def test_no_row_is_missed(
@@ -203,10 +203,12 @@ def test_a_row_written_over_in_place_is_never_missed(
         assert pages
         suspects = pages.suspects(roots["long"], roots["long"], True)
     assert suspects
-    assert suspects.ranges is None or any(low <= 20 <= high for low, high in suspects.ranges)
+    assert suspects.ranges
+    assert any(low <= 20 <= high for low, high in suspects.ranges)
+    assert sum(high - low + 1 for low, high in suspects.ranges) < 20
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_damaged_pages_do_no_harm(store: mvsqlite_py.Store, seed: int, stride: int) -> None:
     """Whatever is on the pages, there is an answer or an error."""
     if seed % stride:
