@@ -139,6 +139,14 @@ def moment_text(moment: Moment) -> str:
     return moment
 
 
+def moment_time(moment: Moment) -> datetime:
+    """A moment as a time. Raises MomentError for one that cannot be read or is in the future."""
+    ms = ffi.new("uint64_t *")
+    text = encode(moment_text(moment), "a moment", "MV_TIME")
+    check(lib.mv_parse_moment(text, int(time.time() * 1000), ms))
+    return datetime.fromtimestamp(ms[0] / 1000, UTC)
+
+
 class _Verifier:
     def __init__(self, progress: Callable[[int, int], None] | None) -> None:
         self.problems: list[str] = []
