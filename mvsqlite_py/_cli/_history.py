@@ -93,7 +93,7 @@ class Wanted:
                 return  # times never go back
             if self.grep is not None and not self._says(version):
                 continue
-            what = _what(database, version) if rows or self.table is not None else None
+            what = what_of(database, version) if rows or self.table is not None else None
             if self.table is None or (what is not None and self._touches(what)):
                 yield version, what if rows else None
 
@@ -135,8 +135,8 @@ def _lines(entries: "Iterator[tuple[Version, What | None]]", rows: bool) -> Iter
     columns = {"Version": max(7, width), "Time": 19, **({"Rows": None} if rows else {}), "What": None}
     table = Lines(columns, right=["Version"])
     for version, what in chain([first], entries):
-        cells = [_what_text(what)] if rows else []
-        line = [Text(short(version.version), "cyan"), local_time(version.time), *cells, _reason(version)]
+        cells = [what_text(what)] if rows else []
+        line = [Text(short(version.version), "cyan"), local_time(version.time), *cells, reason(version)]
         table.add(line)
         yield line
 
@@ -144,7 +144,7 @@ def _lines(entries: "Iterator[tuple[Version, What | None]]", rows: bool) -> Iter
 What = tuple[dict[str, RowCounts], list[SchemaChange]]
 
 
-def _what(database: Database, version: Version) -> What | None:
+def what_of(database: Database, version: Version) -> What | None:
     """What a version did; None if that cannot be told."""
     try:
         found = database.diff(version.previous, version.version)
@@ -184,7 +184,7 @@ def schema_json(change: SchemaChange) -> dict[str, Any]:
     }
 
 
-def _what_text(what: What | None) -> Text:
+def what_text(what: What | None) -> Text:
     if what is None:
         return Text("?", "dim")
     rows, schema = what
@@ -207,13 +207,19 @@ def _some(lines: list[Text], noun: str) -> list[Text]:
     return lines if more <= 0 else [*lines[:LINES], Text(f"and {plural(more, f'more {noun}')}", "dim")]
 
 
-def _reason(version: Version) -> Text:
+def reason(version: Version) -> Text:
     """A version's message, or what its statements say, in a few lines."""
     most = STATEMENT_CHARACTERS_NARROW if console().width < NARROW else STATEMENT_CHARACTERS
+    return Text(one_line(reason_line(version), most), "" if version.message else "dim")
+
+
+def reason_line(version: Version) -> str:
+    """The same in one line, however long; versions it names are short."""
     if version.message:
-        message = re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message)
-        return Text(one_line(message, most))
-    return Text(one_line(version.statements or "", most), "dim")
+        return one_line(
+            re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message), None
+        )
+    return one_line(version.statements or "", None)
 
 
 def one_line(text: str, most: int | None) -> str:

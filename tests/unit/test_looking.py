@@ -204,14 +204,14 @@ def test_the_log_prints_each_line_when_it_is_found(
 ) -> None:
     """A version that cannot be read does not keep those before it from being shown."""
     shown = iter([True, False])
-    tell = _history._what
+    tell = _history.what_of
 
     def fails(*of: Any) -> Any:
         if next(shown):
             return tell(*of)
         raise ValueError("this one cannot be read")
 
-    monkeypatch.setattr(_history, "_what", fails)
+    monkeypatch.setattr(_history, "what_of", fails)
     said = run("mvsqlite", "log", database.name, status=1)
     assert "UPDATE notes" in said.stdout
     assert "this one cannot be read" in said.stderr
