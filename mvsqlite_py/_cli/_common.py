@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import Any, NoReturn
 
 import apsw
@@ -205,6 +206,37 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: 
     out.print(made)
 
 
+class Lines:
+    """A table printed a line at a time, while it grows: the widths of its columns are known before.
+
+    columns: by name; those without a width share what is left. In a pipe, lines with tabs.
+    """
+
+    def __init__(self, columns: dict[str, int | None], *, right: Sequence[str] = ()) -> None:
+        self._out = console()
+        self._right = right
+        left = self._out.width - sum(width + 2 for width in columns.values() if width)
+        share = left // (sum(width is None for width in columns.values()) or 1) - 2
+        self._widths = {name: width or max(share, 8) for name, width in columns.items()}
+        self._print([Text(name, "bold") for name in columns])
+        if self._out.width != PIPE_WIDTH:
+            self._out.print(Text("─" * min(self._out.width, sum(self._widths.values()) + 2 * len(columns))))
+
+    def add(self, cells: Sequence[Any]) -> None:
+        self._print(cells)
+
+    def _print(self, cells: Sequence[Any]) -> None:
+        if self._out.width == PIPE_WIDTH:
+            click.echo("\t".join(" ".join(str(cell).split()) for cell in cells))
+            return
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for name, width in self._widths.items():
+            justify: Any = "right" if name in self._right else "left"
+            grid.add_column(width=width, justify=justify, overflow="fold")
+        grid.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in cells))
+        self._out.print(grid)
+
+
 def show_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Prints names and values, one pair a line."""
     grid = Table.grid(padding=(0, 2))
@@ -225,6 +257,16 @@ def encode_json(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=encode_json))
+
+
+def stream_json_list(values: Iterable[Any]) -> None:
+    """Prints a list, each value as soon as there is one."""
+    separator = "["
+    for value in values:
+        text = json.dumps(value, indent=2, ensure_ascii=False, default=encode_json)
+        click.echo(f"{separator}\n{indent(text, '  ')}", nl=False)
+        separator = ","
+    click.echo("[]" if separator == "[" else "\n]")
 
 
 def iso(moment: datetime) -> str:

@@ -1,7 +1,9 @@
 """The log, shown: shared by both commands."""
 
 import re
-from itertools import islice
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import apsw
@@ -10,6 +12,7 @@ from rich.text import Text
 
 from mvsqlite_py._cli._common import (
     PIPE_WIDTH,
+    Lines,
     Session,
     common,
     console,
@@ -17,13 +20,14 @@ from mvsqlite_py._cli._common import (
     example,
     iso,
     local_time,
-    print_json,
     rows_json,
-    show_table,
+    stream_json_list,
 )
 from mvsqlite_py._cli._versions import short
-from mvsqlite_py._database import Database, Version
+from mvsqlite_py._database import Database, Version, moment_time
+from mvsqlite_py._errors import VersionNotFoundError
 from mvsqlite_py._rows import RowCounts, SchemaChange
+from mvsqlite_py._schema import fold
 from mvsqlite_py._words import plural
 
 STATEMENT_CHARACTERS = 120
@@ -43,47 +47,104 @@ def log_command(group: click.Group) -> None:
     name = group.name or "mvsqlite"
 
     @group.command(
-        epilog=example(f"{name} log notes.db", f"{name} log notes.db --all --json | jq '.[].message'")
+        epilog=example(
+            f"{name} log notes.db",
+            f"{name} log notes.db --since '2 hours ago' --table tags",
+            f"{name} log notes.db --all --json | jq '.[].message'",
+        )
     )
     @click.argument("name")
     @click.option("--limit", type=click.IntRange(min=1), default=LIMIT, show_default=True, help="How many.")
     @click.option("--all", "every", is_flag=True, help="All versions.")
+    @click.option("--since", metavar="TIME", help="Made at this time or later: '2026-11-24 10:15', '-5m'.")
+    @click.option("--until", metavar="TIME", help="Made at this time or earlier.")
+    @click.option("--grep", metavar="TEXT", help="With TEXT in the message, the statements or the program.")
+    @click.option("--table", metavar="TABLE", help="That changed this table: its rows or how it is made.")
     @click.option("--no-rows", is_flag=True, help="Do not look which rows changed: quicker.")
     @common
-    def log(session: Session, name: str, limit: int, every: bool, no_rows: bool) -> None:
+    def log(session: Session, name: str, limit: int, every: bool, no_rows: bool, **only: str | None) -> None:
         """List the versions of a database, newest first.
 
         Of each commit: when, how many rows of which tables it added (+), removed (-) and
-        changed (~), and its message, or else its statements.
+        changed (~), and its message, or else its statements. Lines are printed while they are found.
         """
-        show_log(session, session.store.database(name), None if every else limit, not no_rows)
+        database = session.store.database(name)
+        show_log(session, database, None if every else limit, not no_rows, Wanted(**only))
 
 
-def show_log(session: Session, database: Database, limit: int | None, rows: bool) -> None:
-    entries = (
-        (version, _what(database, version) if rows else None) for version in database.versions(limit=limit)
-    )
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which versions the log tells; None: whatever."""
+
+    since: str | None = None
+    until: str | None = None
+    grep: str | None = None
+    table: str | None = None
+
+    def versions(self, database: Database, rows: bool) -> "Iterator[tuple[Version, What | None]]":
+        """Those of a database, newest first, with what each did if ``rows``."""
+        since = moment_time(self.since) if self.since is not None else None
+        try:
+            until = database.find(at=self.until) if self.until is not None else None
+        except VersionNotFoundError:
+            return  # all are later
+        for version in database.versions(until=until):
+            if since is not None and version.time < since:
+                return  # times never go back
+            if self.grep is not None and not self._says(version):
+                continue
+            what = what_of(database, version) if rows or self.table is not None else None
+            if self.table is None or (what is not None and self._touches(what)):
+                yield version, what if rows else None
+
+    def _says(self, version: Version) -> bool:
+        texts = version.message, version.statements, version.program
+        return any((self.grep or "").casefold() in (text or "").casefold() for text in texts)
+
+    def _touches(self, what: "What") -> bool:
+        wanted = fold(self.table or "")
+        tables = [*what[0], *(change.name for change in what[1] if change.type == "table")]
+        return wanted in map(fold, tables)
+
+
+def show_log(session: Session, database: Database, limit: int | None, rows: bool, wanted: Wanted) -> None:
+    found = wanted.versions(database, rows)
+    entries = islice(found, limit)
     if session.json:
-        print_json([entry_json(version, what) for version, what in entries])
+        stream_json_list(entry_json(version, what) for version, what in entries)
         return
-    shown: list[list[Any]] = []
-    for version, what in entries:
-        cells = [_what_text(what)] if rows else []
-        shown.append(
-            [Text(short(version.version), "cyan"), local_time(version.time), *cells, _reason(version)]
-        )
-    if not shown:
+    shown = 0
+    for cells in _lines(entries, rows):
+        shown += bool(cells)
+    if shown:
+        if limit is not None and shown == limit and next(found, None):
+            message = f"(the newest {limit}; --limit or --all shows more)"
+            console(stderr=True).print(message, style="dim")
+    elif wanted == Wanted():
         session.tell(f"{database.name} has no versions yet: nothing was committed")
+    else:
+        session.tell(f"no version of {database.name} is like that")
+
+
+def _lines(entries: "Iterator[tuple[Version, What | None]]", rows: bool) -> Iterator[list[Any]]:
+    """Prints and yields the cells of each version."""
+    first = next(entries, None)
+    if first is None:
         return
-    show_table(["Version", "Time", *(["Rows"] if rows else []), "What"], shown, right=["Version"])
-    if limit is not None and len(shown) == limit and next(islice(database.versions(), limit, None), None):
-        console(stderr=True).print(f"(the newest {limit}; --limit or --all shows more)", style="dim")
+    width = len(short(first[0].version))  # of the newest: none is longer, but for orders of a batch
+    columns = {"Version": max(7, width), "Time": 19, **({"Rows": None} if rows else {}), "What": None}
+    table = Lines(columns, right=["Version"])
+    for version, what in chain([first], entries):
+        cells = [what_text(what)] if rows else []
+        line = [Text(short(version.version), "cyan"), local_time(version.time), *cells, reason(version)]
+        table.add(line)
+        yield line
 
 
 What = tuple[dict[str, RowCounts], list[SchemaChange]]
 
 
-def _what(database: Database, version: Version) -> What | None:
+def what_of(database: Database, version: Version) -> What | None:
     """What a version did; None if that cannot be told."""
     try:
         found = database.diff(version.previous, version.version)
@@ -123,7 +184,7 @@ def schema_json(change: SchemaChange) -> dict[str, Any]:
     }
 
 
-def _what_text(what: What | None) -> Text:
+def what_text(what: What | None) -> Text:
     if what is None:
         return Text("?", "dim")
     rows, schema = what
@@ -146,13 +207,19 @@ def _some(lines: list[Text], noun: str) -> list[Text]:
     return lines if more <= 0 else [*lines[:LINES], Text(f"and {plural(more, f'more {noun}')}", "dim")]
 
 
-def _reason(version: Version) -> Text:
+def reason(version: Version) -> Text:
     """A version's message, or what its statements say, in a few lines."""
     most = STATEMENT_CHARACTERS_NARROW if console().width < NARROW else STATEMENT_CHARACTERS
+    return Text(one_line(reason_line(version), most), "" if version.message else "dim")
+
+
+def reason_line(version: Version) -> str:
+    """The same in one line, however long; versions it names are short."""
     if version.message:
-        message = re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message)
-        return Text(one_line(message, most))
-    return Text(one_line(version.statements or "", most), "dim")
+        return one_line(
+            re.sub(r"\b[0-9a-f]{20}\b", lambda found: short(found.group()), version.message), None
+        )
+    return one_line(version.statements or "", None)
 
 
 def one_line(text: str, most: int | None) -> str:

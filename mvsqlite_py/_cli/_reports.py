@@ -1,6 +1,6 @@
 """What taking back does, told before and after: shared by the commands that do it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -55,39 +55,47 @@ def go(
 
 def _tell_report(session: Session, headline: str | list[str], report: UndoReport) -> None:
     if not session.json:
-        session.tell(*([headline] if isinstance(headline, str) else headline))
-        tell_changes(session, report.tables, report.objects)
-        for name, rows in report.already.items():
-            session.tell(f"  {name}: {plural(rows, 'row')} already as before")
-        _tell_untouched(session, report)
+        session.tell(*([headline] if isinstance(headline, str) else headline), *report_lines(report))
 
 
-def tell_changes(session: Session, rows: dict[str, RowCounts], objects: list[SchemaChange]) -> None:
+def report_lines(report: UndoReport) -> Iterator[Text]:
+    """What taking back does, or would do."""
+    yield from change_lines(report.tables, report.objects)
+    for name, rows in report.already.items():
+        yield Text(f"  {name}: {plural(rows, 'row')} already as before")
+    yield from _untouched_lines(report)
+
+
+def change_lines(rows: dict[str, RowCounts], objects: list[SchemaChange]) -> Iterator[Text]:
+    """What happens to objects and rows."""
     for one in objects:
-        session.tell(f"  {one.type} {one.name}: {one.action}")
+        yield Text(f"  {one.type} {one.name}: {one.action}")
     for name, counts in rows.items():
         words = [("put back", counts.added), ("taken out", counts.removed), ("set back", counts.changed)]
         done = ", ".join(f"{plural(count, 'row')} {what}" for what, count in words if count)
-        session.tell(Text.assemble(f"  {name}: {done}  ", counts_text(counts)))
+        yield Text.assemble(f"  {name}: {done}  ", counts_text(counts))
 
 
-def _tell_untouched(session: Session, report: UndoReport) -> None:
+def tell_changes(session: Session, rows: dict[str, RowCounts], objects: list[SchemaChange]) -> None:
+    session.tell(*change_lines(rows, objects))
+
+
+def _untouched_lines(report: UndoReport) -> Iterator[Text]:
     if not report.untouched:
         return
     rows = sum(1 for one in report.untouched if one.key)
     others = len(report.untouched) - rows
     what = [plural(rows, "row")] if rows else []
     what += [plural(others, "table or object", "tables or objects")] if others else []
-    session.tell(Text(f"Left as it is: {', '.join(what)}", "yellow"))
+    yield Text(f"Left as it is: {', '.join(what)}", "yellow")
     for one in report.untouched[:UNTOUCHED_SHOWN]:
         key = " ".join(f"{name}={value_text(value)}" for name, value in one.key.items())
         detail = f" ({one.detail})" if one.detail else ""
-        session.tell("  " + " ".join(filter(None, [one.table, key])) + f": {one.reason}{detail}")
-        for line in _states(one) if one.key else []:
-            session.tell(line)
+        yield Text("  " + " ".join(filter(None, [one.table, key])) + f": {one.reason}{detail}")
+        yield from map(Text, _states(one) if one.key else [])
     if len(report.untouched) > UNTOUCHED_SHOWN:
         more = plural(len(report.untouched) - UNTOUCHED_SHOWN, "more")
-        session.tell(f"  … and {more} (--json tells all)")
+        yield Text(f"  … and {more} (--json tells all)")
 
 
 def _states(one: Untouched) -> list[str]:

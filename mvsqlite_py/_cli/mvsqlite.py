@@ -28,6 +28,8 @@ from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._cli.branch import branch_commands
 from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
+from mvsqlite_py._cli.history import history_command
+from mvsqlite_py._cli.settings import settings_command
 from mvsqlite_py._cli.stat import stat_command
 from mvsqlite_py._database import Database
 from mvsqlite_py._store import DatabaseInfo
@@ -273,6 +275,7 @@ def _typed(sql: tuple[str, ...]) -> TextIO:
 # ---- looking and checking ----------------------------------------------------------------
 
 log_command(mvsqlite)
+history_command(mvsqlite)
 
 
 stat_command(mvsqlite)
@@ -336,6 +339,7 @@ def _tell_verified(session: Session, result: dict[str, Any]) -> None:
     session.tell(f"{result['name']}: {plural(result['images'], 'page image')} read{checked}: {verdict}")
 
 
+settings_command(mvsqlite)
 doctor_command(mvsqlite)
 
 

@@ -1,81 +1,8 @@
-/* What every connection of ours has: SQL functions, and the text of its statements. */
+/* What every connection of ours has: SQL functions, and texts for its next commit. */
 #include <stdio.h>
 #include <time.h>
 
 #include "vfs.h"
-
-#define TEXT_LIMIT 4000     /* bytes kept of one transaction's statements */
-#define STATEMENT_LIMIT 1000 /* of one statement */
-
-/* ---- statement text ---------------------------------------------------------- */
-
-static void end_repetition(mvv_connection *c)
-{
-    char note[32];
-    if (c->repeated > 1) {
-        snprintf(note, sizeof note, " /* %u times */", c->repeated);
-        mvi_buf_add(&c->statements, note, strlen(note));
-    }
-    c->repeated = 0;
-}
-
-static void forget_statements(mvv_connection *c)
-{
-    c->statements.size = 0;
-    c->last_size = 0;
-    c->repeated = 0;
-}
-
-static void add_statement(mvv_connection *c, const char *sql)
-{
-    size_t n = strlen(sql);
-    while (n && (sql[n - 1] == ';' || sql[n - 1] == ' ' || sql[n - 1] == '\n'))
-        n--;
-    if (n > STATEMENT_LIMIT)
-        n = STATEMENT_LIMIT;
-    while (n && ((uint8_t)sql[n] & 0xc0) == 0x80)
-        n--; /* not in the middle of a character */
-    if (c->last_size == n && n && memcmp(c->statements.data + c->last, sql, n) == 0) {
-        c->repeated++;
-        return;
-    }
-    end_repetition(c);
-    if (n == 0 || c->statements.size + n > TEXT_LIMIT)
-        return;
-    if (c->statements.size)
-        mvi_buf_add(&c->statements, ";\n", 2);
-    c->last = c->statements.size;
-    mvi_buf_add(&c->statements, sql, n);
-    c->last_size = c->statements.failed ? 0 : n;
-    c->repeated = 1;
-}
-
-static int on_statement(unsigned event, void *ctx, void *statement, void *text)
-{
-    mvv_connection *c = ctx;
-    const sqlite3_api_routines *api = c->copy->api;
-    const char *sql = text;
-    if (event != SQLITE_TRACE_STMT || (sql && sql[0] == '-' && sql[1] == '-'))
-        return 0; /* a trigger's inner statement */
-    if (api->get_autocommit(c->db))
-        forget_statements(c);
-    if (!api->stmt_readonly(statement) && (sql = api->sql(statement)) != NULL)
-        add_statement(c, sql);
-    return 0;
-}
-
-const char *mvv_connection_statements(mvv_connection *c)
-{
-    end_repetition(c);
-    if (!c->statements.size)
-        return NULL;
-    mvi_buf_byte(&c->statements, 0);
-    c->last_size = 0;
-    if (c->statements.failed)
-        return NULL;
-    c->statements.size--;
-    return (const char *)c->statements.data;
-}
 
 /* ---- SQL functions -------------------------------------------------------------
  * A function is called with a context that only its own copy of SQLite can read, so
@@ -212,7 +139,8 @@ static void connection_free(void *memory)
         }
     pthread_mutex_unlock(&copy->lock);
     free(c->message);
-    mvi_buf_free(&c->statements);
+    mvi_buf_free(&c->plain.text);
+    mvi_buf_free(&c->values.text);
     free(c);
 }
 
@@ -230,7 +158,7 @@ void mvv_connection_done(mvv_connection *c)
 {
     free(c->message);
     c->message = NULL;
-    forget_statements(c);
+    mvv_statements_forget(c);
 }
 
 /* Never called; it carries the connection, whose end ends it (its destructor). */
@@ -259,6 +187,6 @@ int mvv_connection_setup(mvv_copy *copy, sqlite3 *db)
     if (!rc)
         rc = mvv_create_tables(copy, db);
     if (!rc)
-        rc = copy->api->trace_v2(db, SQLITE_TRACE_STMT, on_statement, c);
+        rc = copy->api->trace_v2(db, SQLITE_TRACE_STMT, mvv_on_statement, c);
     return rc;
 }

@@ -201,8 +201,8 @@ int mvv_file_before_commit(mvv_file *f)
     mvv_connection *c = connection_of(f);
     if (!rc && c)
         rc = mv_db_message(f->db, c->message);
-    if (!rc && c && f->keep_statements)
-        rc = mv_db_statements(f->db, mvv_connection_statements(c));
+    if (!rc && c)
+        rc = mv_db_statements(f->db, mvv_statements(f, c));
     return rc ? mvv_error(f->copy, rc) : SQLITE_OK;
 }
 
@@ -409,6 +409,8 @@ static int open_db(mvv_file *f, const char *name, int flags)
         rc = mv_db_open(f->store, name, create ? MV_CREATE : 0, &f->db);
     if (!rc)
         rc = set_manners(f, name, flags);
+    if (!rc && flags & SQLITE_OPEN_READWRITE && !at && !version)
+        rc = mvv_statements_open(f, api->uri_parameter(name, "statements"));
     if (!rc && (at || version))
         rc = mvv_pin(f, at, version);
     return rc;
@@ -416,11 +418,9 @@ static int open_db(mvv_file *f, const char *name, int flags)
 
 int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *f, int flags, int *out_flags)
 {
-    const char *statements = copy->api->uri_parameter(name, "statements"), *wish = getenv("MVSQLITE_STATEMENTS");
     memset(f, 0, sizeof *f);
     f->copy = copy;
     f->counter = 1;
-    f->keep_statements = strcmp(statements ? statements : wish ? wish : "on", "off") != 0;
     int rc = open_db(f, name, flags);
     if (rc) {
         rc = mvv_error(copy, rc);

@@ -1,6 +1,6 @@
 /* The SQLite VFS "mvsqlite": a database file is a database of a store.
  *
- *   file:NAME?vfs=mvsqlite[&store=URL][&at=MOMENT | &version=20 HEX][&statements=off]
+ *   file:NAME?vfs=mvsqlite[&store=URL][&at=MOMENT | &version=20 HEX][&statements=off|text|values]
  *       [&concurrency=host|optimistic|lease[&lease=DURATION]][&max_staleness=DURATION]
  *
  * A process may hold several copies of SQLite (the standard library's, apsw's own).
@@ -40,8 +40,16 @@ struct mvv_copy {
     pthread_mutex_t lock;  /* guards: connections, supers */
     mvv_connection *connections;
     mvv_super *supers;
+    atomic_int values_seen;    /* some database records bound values: connections note them */
     atomic_int exclusive_seen; /* some connection was told locking_mode=EXCLUSIVE for all it has */
 };
+
+/* Texts of statements, one after the other. */
+typedef struct mvv_texts {
+    mvi_buf text;
+    size_t last, last_size; /* where the last one begins, and its size */
+    unsigned repeated;      /* how often it came in a row */
+} mvv_texts;
 
 /* What a connection says about its next commit. */
 struct mvv_connection {
@@ -50,9 +58,8 @@ struct mvv_connection {
     sqlite3 *db;
     int exclusive;          /* PRAGMA locking_mode=EXCLUSIVE, of its main database: means all */
     char *message;          /* owned */
-    mvi_buf statements;     /* text of the writing statements of this transaction */
-    size_t last, last_size; /* where the last statement's text begins, and its size */
-    unsigned repeated;      /* how often it came in a row */
+    mvv_texts plain, values; /* the writing statements of this transaction, without bound values and with */
+    int without_values;      /* `values` is not all of them */
 };
 
 /* An open main database. */
@@ -65,7 +72,9 @@ struct mvv_file {
     int level;            /* SQLITE_LOCK_... */
     int exclusive;        /* PRAGMA locking_mode=EXCLUSIVE */
     int strict;           /* PRAGMA data_version was asked for: every foreign commit counts */
-    int keep_statements;
+    int asked_statements; /* what environment and URI want recorded: mv_statement_mode; -1: nothing said */
+    int statements;       /* the same, with what the database says */
+    uint64_t policy_ms;   /* when that was read */
     uint64_t newer;       /* foreign commits when `strict` last looked */
     uint32_t counter;     /* the change counter this connection sees */
     uint32_t wrote_counter, wrote_pages, wrote_page_size; /* of the last page 1 written; 0: none */
@@ -131,7 +140,15 @@ int mvv_create_tables(mvv_copy *copy, sqlite3 *db);
 int mvv_connection_setup(mvv_copy *copy, sqlite3 *db);
 /* The connection's texts for the next commit, and forgetting them. */
 mvv_connection *mvv_connection_find(mvv_copy *copy, sqlite3 *db);
-const char *mvv_connection_statements(mvv_connection *connection);
 void mvv_connection_done(mvv_connection *connection);
+
+/* ---- statements.c ----------------------------------------------------------- */
+/* Decides what a file's commits record, with its URI parameter (NULL without). MV_MISUSE. */
+int mvv_statements_open(mvv_file *file, const char *parameter);
+/* What the file's next commit records of the connection's statements; NULL: nothing. */
+const char *mvv_statements(mvv_file *file, mvv_connection *connection);
+void mvv_statements_forget(mvv_connection *connection);
+/* For sqlite3_trace_v2; the context is the connection. */
+int mvv_on_statement(unsigned event, void *ctx, void *statement, void *text);
 
 #endif

@@ -71,7 +71,10 @@ def test_every_command_has_help_an_example_a_store_and_json(
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "branch branches copy create doctor export import log ls promote rename rm shell stat undelete verify"
+    promised = (
+        "branch branches copy create doctor export history import log "
+        "ls promote rename rm settings shell stat undelete verify"
+    )
     )
     assert " ".join(sorted(mvsqlite.commands)) == promised
     assert sorted(mvrevert.commands) == ["blame", "diff", "log", "show", "to", "undo"]

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mvsqlite_py
+from mvsqlite_py import _database
+from mvsqlite_py._cli import _common, _history
 from mvsqlite_py._cli._versions import short
 from mvsqlite_py._cli.mvrevert import mvrevert
 from mvsqlite_py._cli.mvsqlite import mvsqlite
@@ -160,3 +162,80 @@ def test_colour_is_for_terminals(
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", said)) == coloured
     assert "- t='red'" in re.sub(r"\x1b\[[0-9;]*m", "", said)
+
+
+# ---- the log ---------------------------------------------------------------------------------
+
+
+def logged(run: Run, *words: str) -> list[str]:
+    return [
+        entry["version"] for entry in json.loads(run("mvsqlite", "log", "notes.db", *words, "--json").stdout)
+    ]
+
+
+def test_the_log_by_time_text_and_table(run: Run, database: mvsqlite_py.Database) -> None:
+    connection = database.connect()
+    connection.execute("SELECT mv_message('Tidying up')").fetchall()
+    connection.execute("CREATE INDEX i ON notes(title)")
+    connection.execute("ALTER TABLE tags ADD COLUMN colour")
+    versions = list(database.versions())
+    altered, tidied, changed, filled, made = (version.version for version in versions)
+    assert logged(run) == [altered, tidied, changed, filled, made]
+    assert logged(run, "--grep", "tidying UP") == [tidied]
+    assert logged(run, "--grep", "update notes") == [changed]
+    assert logged(run, "--grep", versions[0].program) == [altered, tidied, changed, filled, made]
+    assert logged(run, "--table", "TAGS") == [altered, changed, filled, made]
+    assert logged(run, "--table", "notes", "--no-rows", "--limit", "2") == [changed, filled]
+    assert logged(run, "--since", "-1h", "--until", "now") == [altered, tidied, changed, filled, made]
+    assert logged(run, "--until", "2001-01-01") == []
+    for index, version in enumerate(versions):
+        moment = version.time.isoformat(timespec="milliseconds")
+        since = [one.version for one in versions if one.time >= version.time]
+        assert logged(run, "--since", moment) == since
+        until = [one.version for one in versions if one.time <= version.time]
+        assert logged(run, "--until", moment) == until
+        assert version.version in until[: index + 1]
+    assert "no version of notes.db is like that" in run("mvsqlite", "log", "notes.db", "--grep", "zzz").output
+    assert "MV_TIME" in run("mvsqlite", "log", "notes.db", "--since", "soon", "--json", status=1).stdout
+
+
+def test_the_log_prints_each_line_when_it_is_found(
+    run: Run, database: mvsqlite_py.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that cannot be read does not keep those before it from being shown."""
+    shown = iter([True, False])
+    tell = _history.what_of
+
+    def fails(*of: Any) -> Any:
+        if next(shown):
+            return tell(*of)
+        raise ValueError("this one cannot be read")
+
+    monkeypatch.setattr(_history, "what_of", fails)
+    said = run("mvsqlite", "log", database.name, status=1)
+    assert "UPDATE notes" in said.stdout
+    assert "this one cannot be read" in said.stderr
+
+
+def test_the_log_reads_no_more_versions_than_it_shows(
+    run: Run, database: mvsqlite_py.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = database.connect()
+    for _ in range(200):
+        connection.execute("UPDATE notes SET title = title || '.' WHERE id = 1")
+    made: list[Any] = []
+    version = _database._version
+    monkeypatch.setattr(_database, "_version", lambda native: made.append(native) or version(native))
+    assert len(logged(run, "--limit", "20")) == 20
+    assert len(made) <= 21
+
+
+def test_the_log_on_a_terminal_fits_its_width(
+    run: Run, database: mvsqlite_py.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = _common.Console
+    monkeypatch.setattr(_common, "Console", lambda **options: wide(**(options | {"width": 80})))
+    lines = run("mvsqlite", "log", database.name).stdout.splitlines()
+    assert lines[0].split() == ["Version", "Time", "Rows", "What"]
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    assert any("notes ~1" in line for line in lines)
