@@ -90,6 +90,7 @@ def shipped(workload: Workload, directory: Path, rows: int, commits: int) -> dic
 def run(settings: Settings) -> list[Figure]:
     commits = settings.pick(3_000, 600, 12)
     figures = {question.key: Figure(question) for question in QUESTIONS}
+    settings = settings.untimed()
     for workload in WORKLOADS:
         rows = settings.pick(workload.rows, workload.rows, 40)
         for contender, full_every in (OURS, None), (FULL, 1):

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import shutil
 import statistics
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,17 +29,13 @@ QUESTIONS = [
 ]
 COUNTER = next(workload for workload in WORKLOADS if workload.key == "counter")
 SELECT = "SELECT hits, last FROM counter WHERE name = '/page/7'"
-MEMORY = Path("/dev/shm")
 
 
 @contextlib.contextmanager
 def made(settings: Settings, versions: int) -> Iterator[Path]:
-    """A store with so many versions: made where a sync is free, if there is such a place, and moved."""
-    with (
-        settings.scratch() as directory,
-        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else settings.directory) as place,
-    ):
-        connection = OURS.connect(Path(place))
+    """A store with so many versions."""
+    with settings.scratch() as directory, settings.untimed().scratch() as place:
+        connection = OURS.connect(place)
         COUNTER.prepare(connection, COUNTER.rows)
         for _ in itertools.islice(COUNTER.commits(connection), versions):
             pass
