@@ -35,7 +35,7 @@ static int stage_in(kv_txn *txn, void *ctx)
         mvi_key key = mvi_key_staged(b->db->ns, b->w->txid, b->pages[i]);
         if (b->images[i].size)
             rc = mvi_image_put(txn, b->db->store->traits, &key, MVI_PLAIN, b->images[i].data, b->images[i].size);
-        else if (mvi_pageset_has(&b->w->staged, b->pages[i]))
+        else if (mvi_pageset_has(&b->w->staged, b->pages[i]) || mvi_pageset_has(&b->w->trimmed, b->pages[i]))
             rc = mvi_image_clear(txn, &key);
     }
     return rc;
