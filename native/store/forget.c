@@ -107,7 +107,7 @@ static int read_chain(kv_txn *txn, const mvi_forgetting *f, uint32_t pgno, const
     mvi_image image = {.codec = MVI_DELTA};
     mv_slice key, value;
     int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, 0, &cursor);
-    while (!rc && image.codec == MVI_DELTA) {
+    while (!rc && mvi_is_delta(image.codec)) {
         rc = kv_next(cursor, &key, &value);
         if (!rc && !mvi_key_is_more(key, MVI_HISTORY_KEY_SIZE))
             rc = add_link(txn, c, key, value, &image);
@@ -186,7 +186,7 @@ static int keep_readable(kv_txn *txn, mvi_forgetting *f, const look *l)
 static int forget(kv_txn *txn, mvi_forgetting *f, const look *l)
 {
     size_t first = l->n && mvi_stamp_cmp(&l->entries[0].stamp, &f->previous) <= 0;
-    int rc = first && l->n > 1 && l->entries[0].codec == MVI_DELTA ? keep_readable(txn, f, l) : MV_OK;
+    int rc = first && l->n > 1 && mvi_is_delta(l->entries[0].codec) ? keep_readable(txn, f, l) : MV_OK;
     for (size_t i = first; i < l->n && !rc; i++) {
         mvi_key key = mvi_key_history(f->ns, l->pgno, &l->entries[i].replaced);
         if (f->write)

@@ -82,7 +82,7 @@ static int took_step(work *w, mvi_step *s)
         count_need(gc, mvi_needs_why(&s->needs, &v->stamp));
     }
     s->first += s->removed;
-    return tell(w);
+    return s->removed || s->rest || s->kept ? tell(w) : MV_OK;
 }
 
 static int run_plan(work *w, mvi_step *s)
