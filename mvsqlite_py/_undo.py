@@ -89,6 +89,12 @@ def undo(
     entries = sorted({database.version(one).version: database.version(one) for one in given}.items())
     if not entries:
         raise ValueError("no version to take back was given")
+    for version, entry in entries:
+        if entry.merged:
+            raise UndoError(
+                f"version {version} stands for {entry.merged} that were forgotten too, and what it did "
+                "itself is not known any more: go back to a version before it, or set single tables back"
+            )
     work = _Undo(database, [entry for _, entry in entries][::-1], options or UndoOptions())
     return work.run(work.options.message or work.told(), timeout, commit=not dry_run)
 

@@ -28,6 +28,7 @@ from mvsqlite_py._cli._versions import resolve, short
 from mvsqlite_py._cli.branch import branch_commands
 from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
+from mvsqlite_py._cli.retention import retention_commands
 from mvsqlite_py._cli.stat import stat_command
 from mvsqlite_py._database import Database
 from mvsqlite_py._store import DatabaseInfo
@@ -336,6 +337,7 @@ def _tell_verified(session: Session, result: dict[str, Any]) -> None:
     session.tell(f"{result['name']}: {plural(result['images'], 'page image')} read{checked}: {verdict}")
 
 
+retention_commands(mvsqlite)
 doctor_command(mvsqlite)
 
 

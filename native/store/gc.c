@@ -68,7 +68,7 @@ static size_t next_to_go(const mvi_plan *plan, size_t i)
 }
 
 /* After a step that was committed. */
-static int took_step(work *w, mvi_step *s)
+static int took_step(work *w, mvi_gc_step *s)
 {
     mv_gc *gc = w->gc;
     gc->removed += s->removed;
@@ -85,7 +85,7 @@ static int took_step(work *w, mvi_step *s)
     return s->removed || s->rest || s->kept ? tell(w) : MV_OK;
 }
 
-static int run_plan(work *w, mvi_step *s)
+static int run_plan(work *w, mvi_gc_step *s)
 {
     int rc = MV_OK;
     s->first = 0;
@@ -94,7 +94,7 @@ static int run_plan(work *w, mvi_step *s)
         s->first = next_to_go(&w->plan, s->first);
         if (s->first >= w->plan.n)
             s->plan = NULL; /* what is left are pages */
-        rc = mvi_step_run(s);
+        rc = mvi_gc_step_run(s);
         if (rc == MVI_PENDING_FIRST)
             rc = mvi_settle(s->store, s->ns);
         else if (!rc)
@@ -105,10 +105,10 @@ static int run_plan(work *w, mvi_step *s)
 
 static int forget_all(work *w)
 {
-    mvi_step *s = malloc(sizeof *s);
+    mvi_gc_step *s = malloc(sizeof *s);
     if (!s)
         return mv_fail(MV_NOMEM, "out of memory forgetting");
-    mvi_step_begin(s, w->db->store, w->db->ns, w->latest.page_size);
+    mvi_gc_step_begin(s, w->db->store, w->db->ns, w->latest.page_size);
     int rc = MVI_PLAN_AGAIN;
     for (int tried = 0; rc == MVI_PLAN_AGAIN && tried < PLANS_MAX; tried++) {
         rc = tried ? make_plan(w) : MV_OK;
@@ -117,7 +117,7 @@ static int forget_all(work *w)
     }
     if (rc == MVI_PLAN_AGAIN)
         rc = mv_fail(MV_BUSY, "another gc of database \"%s\" keeps coming between: let one be enough", w->db->name);
-    mvi_step_end(s);
+    mvi_gc_step_end(s);
     free(s);
     return rc;
 }

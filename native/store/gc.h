@@ -86,7 +86,7 @@ typedef struct mvi_merged {
 
 #define MVI_VERSIONS_A_STEP 256
 
-typedef struct mvi_step {
+typedef struct mvi_gc_step {
     mv_store *store;
     uint32_t ns;
     const uint8_t *mine; /* the caller's own hold; NULL: none */
@@ -107,12 +107,12 @@ typedef struct mvi_step {
     int rest;                /* pages were left for the next step, or some that were left are done */
     uint64_t removed;        /* versions */
     mvi_forgetting forgetting;
-} mvi_step;
+} mvi_gc_step;
 
-void mvi_step_begin(mvi_step *step, mv_store *store, uint32_t ns, uint32_t page_size);
-void mvi_step_end(mvi_step *step);
+void mvi_gc_step_begin(mvi_gc_step *step, mv_store *store, uint32_t ns, uint32_t page_size);
+void mvi_gc_step_end(mvi_gc_step *step);
 /* One transaction. MVI_PLAN_AGAIN, MVI_PENDING_FIRST; MV_BUSY: somebody reads all versions. */
-int mvi_step_run(mvi_step *step);
+int mvi_gc_step_run(mvi_gc_step *step);
 
 /* Adds pages to those that are named once, or to those that are named again. */
 int mvi_unite(mvi_pageset *once, mvi_pageset *twice, const mvi_pageset *here);

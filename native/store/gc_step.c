@@ -7,7 +7,7 @@
 #define PAGES_A_STEP 256
 #define PAUSE_MAX_NS 5000000
 
-static void reset(mvi_step *s)
+static void reset(mvi_gc_step *s)
 {
     mvi_pageset_clear(&s->once);
     mvi_pageset_clear(&s->twice);
@@ -20,7 +20,7 @@ static void reset(mvi_step *s)
 /* ---- which versions -------------------------------------------------------------- */
 
 typedef struct reading {
-    mvi_step *s;
+    mvi_gc_step *s;
     mvi_pageset here;
     size_t repeats;
 } reading;
@@ -41,14 +41,14 @@ int mvi_unite(mvi_pageset *once, mvi_pageset *twice, const mvi_pageset *here)
 }
 
 /* 1: the version at the end of those read can go too. */
-static int may_go(const mvi_step *s)
+static int may_go(const mvi_gc_step *s)
 {
     const mvi_planned *v = &s->plan->versions[s->first + s->n - 1];
     return s->n <= MVI_VERSIONS_A_STEP && !v->keep && !mvi_needs_why(&s->needs, &v->stamp);
 }
 
 /* Takes the next record, if the step has room for it. KV_NOTHING: not, or it is the last. */
-static int take_record(mvi_step *s, kv_txn *txn, const mv_stamp *stamp, mv_slice value)
+static int take_record(mvi_gc_step *s, kv_txn *txn, const mv_stamp *stamp, mv_slice value)
 {
     reading r = {.s = s};
     mvi_record record;
@@ -78,7 +78,7 @@ static int take_record(mvi_step *s, kv_txn *txn, const mv_stamp *stamp, mv_slice
 }
 
 /* The records from the first version on. Where it ends is the version that stands for the others. */
-static int read_records(mvi_step *s, kv_txn *txn)
+static int read_records(mvi_gc_step *s, kv_txn *txn)
 {
     mvi_key begin = mvi_key_commit(s->ns, &s->plan->versions[s->first].stamp), end;
     mvi_key all = mvi_key_kind('c', s->ns);
@@ -101,7 +101,7 @@ static int read_records(mvi_step *s, kv_txn *txn)
     return rc == KV_NOTHING ? MV_OK : rc;
 }
 
-static int guard_records(mvi_step *s, kv_txn *txn)
+static int guard_records(mvi_gc_step *s, kv_txn *txn)
 {
     mvi_key begin = mvi_key_commit(s->ns, &s->versions[0].stamp);
     mvi_key end = mvi_key_after(mvi_key_commit(s->ns, &s->versions[s->n - 1].stamp));
@@ -111,7 +111,7 @@ static int guard_records(mvi_step *s, kv_txn *txn)
 /* ---- merging ------------------------------------------------------------------------ */
 
 /* Bytes of the chunks of the last record that was taken; those of the others were met on the way. */
-static int add_chunks(mvi_step *s, kv_txn *txn)
+static int add_chunks(mvi_gc_step *s, kv_txn *txn)
 {
     int rc = MV_OK;
     for (uint64_t i = 0; i < s->chunks && !rc; i++) {
@@ -124,7 +124,7 @@ static int add_chunks(mvi_step *s, kv_txn *txn)
     return rc;
 }
 
-static int clear_record(mvi_step *s, kv_txn *txn, const mvi_merged *v)
+static int clear_record(mvi_gc_step *s, kv_txn *txn, const mvi_merged *v)
 {
     mvi_key begin = mvi_key_commit(s->ns, &v->stamp), end = mvi_key_after(begin), time;
     time = mvi_key_time(s->ns, v->ms, &v->stamp);
@@ -133,7 +133,7 @@ static int clear_record(mvi_step *s, kv_txn *txn, const mvi_merged *v)
 }
 
 /* The version that stands for the others names all their pages, and follows what the first followed. */
-static int write_record(mvi_step *s, kv_txn *txn)
+static int write_record(mvi_gc_step *s, kv_txn *txn)
 {
     mvi_record record;
     mvi_buf set = {0};
@@ -154,7 +154,7 @@ static int write_record(mvi_step *s, kv_txn *txn)
     return rc;
 }
 
-static int merge_records(mvi_step *s, kv_txn *txn)
+static int merge_records(mvi_gc_step *s, kv_txn *txn)
 {
     int rc = add_chunks(s, txn);
     s->record_bytes += (s->n - 1) * MVI_TIME_KEY_SIZE;
@@ -166,7 +166,7 @@ static int merge_records(mvi_step *s, kv_txn *txn)
 /* ---- pages ---------------------------------------------------------------------------- */
 
 /* mv/y: the version that stands for those forgotten 10 | the page to go on with 4 */
-static int set_rest(mvi_step *s, kv_txn *txn, uint32_t next)
+static int set_rest(mvi_gc_step *s, kv_txn *txn, uint32_t next)
 {
     mvi_key key = mvi_key_forgetting(s->ns);
     uint8_t value[MV_STAMP_SIZE + 4];
@@ -178,7 +178,7 @@ static int set_rest(mvi_step *s, kv_txn *txn, uint32_t next)
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(value, sizeof value));
 }
 
-static int get_rest(mvi_step *s, kv_txn *txn, uint32_t *next)
+static int get_rest(mvi_gc_step *s, kv_txn *txn, uint32_t *next)
 {
     mvi_key key = mvi_key_forgetting(s->ns);
     mv_slice value;
@@ -198,7 +198,7 @@ static int get_rest(mvi_step *s, kv_txn *txn, uint32_t *next)
 }
 
 /* Pages of the set from `first` on, as many as a step has room for; *next is where it ended, or 0. */
-static int forget_some(mvi_step *s, kv_txn *txn, const mvi_pageset *set, uint32_t first, uint32_t *next)
+static int forget_some(mvi_gc_step *s, kv_txn *txn, const mvi_pageset *set, uint32_t first, uint32_t *next)
 {
     uint32_t *pages = malloc(s->pages_max * sizeof *pages), p = mvi_pageset_next(set, first - 1);
     size_t n = 0;
@@ -218,7 +218,7 @@ static int add_page(void *ctx, uint32_t pgno)
 }
 
 /* Goes on with the pages that an earlier step had no room for. */
-static int go_on(mvi_step *s, kv_txn *txn, uint32_t first)
+static int go_on(mvi_gc_step *s, kv_txn *txn, uint32_t first)
 {
     mvi_key key = mvi_key_commit(s->ns, &s->forgetting.until);
     mv_slice value;
@@ -243,7 +243,7 @@ static int go_on(mvi_step *s, kv_txn *txn, uint32_t first)
 /* ---- the step -------------------------------------------------------------------------- */
 
 /* A large commit that is still moving has put images of the version before where no step finds them. */
-static int check_settled(mvi_step *s, kv_txn *txn)
+static int check_settled(mvi_gc_step *s, kv_txn *txn)
 {
     mvi_latest latest;
     int rc = mvi_get_latest(txn, s->ns, &latest);
@@ -252,13 +252,13 @@ static int check_settled(mvi_step *s, kv_txn *txn)
     return rc;
 }
 
-static int check_readers(const mvi_step *s)
+static int check_readers(const mvi_gc_step *s)
 {
     return s->needs.reader[0] ? mv_fail(MV_BUSY, "%s reads all versions of the database, to copy or verify it: run gc "
                                                  "again when that is done", s->needs.reader) : MV_OK;
 }
 
-static int begin_step(mvi_step *s, kv_txn *txn, uint32_t *rest)
+static int begin_step(mvi_gc_step *s, kv_txn *txn, uint32_t *rest)
 {
     mvi_key meta = mvi_key_meta(s->ns); /* a database that goes must not be written any more */
     reset(s);
@@ -270,7 +270,7 @@ static int begin_step(mvi_step *s, kv_txn *txn, uint32_t *rest)
     return !rc && (*rest || s->plan) ? check_readers(s) : rc;
 }
 
-static int forget_versions(mvi_step *s, kv_txn *txn)
+static int forget_versions(mvi_gc_step *s, kv_txn *txn)
 {
     uint32_t next = 0;
     if (mvi_needs_why(&s->needs, &s->plan->versions[s->first].stamp)) {
@@ -286,10 +286,11 @@ static int forget_versions(mvi_step *s, kv_txn *txn)
         rc = mvi_need_format(txn, 2);
     if (!rc)
         rc = merge_records(s, txn);
+    if (rc)
+        return rc;
     s->forgetting.previous = s->previous;
     s->forgetting.until = s->versions[s->n - 1].stamp;
-    if (!rc)
-        rc = forget_some(s, txn, &s->twice, 1, &next);
+    rc = forget_some(s, txn, &s->twice, 1, &next);
     if (!rc && next)
         rc = set_rest(s, txn, next);
     s->removed = s->n - 1;
@@ -298,10 +299,10 @@ static int forget_versions(mvi_step *s, kv_txn *txn)
 
 static int step_in(kv_txn *txn, void *ctx)
 {
-    mvi_step *s = ctx;
+    mvi_gc_step *s = ctx;
     uint32_t rest = 0;
     int again = kv_maybe_committed(txn) && s->removed;
-    mvi_step before = *s; /* only its numbers are used */
+    mvi_gc_step before = *s; /* only its numbers are used */
     int rc = begin_step(s, txn, &rest);
     if (rc)
         return rc;
@@ -320,7 +321,7 @@ static int step_in(kv_txn *txn, void *ctx)
 }
 
 /* Others are let in: who waits for the engine gets it while this one pauses. */
-int mvi_step_run(mvi_step *s)
+int mvi_gc_step_run(mvi_gc_step *s)
 {
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);
@@ -337,7 +338,7 @@ int mvi_step_run(mvi_step *s)
     return rc;
 }
 
-void mvi_step_begin(mvi_step *s, mv_store *store, uint32_t ns, uint32_t page_size)
+void mvi_gc_step_begin(mvi_gc_step *s, mv_store *store, uint32_t ns, uint32_t page_size)
 {
     memset(s, 0, sizeof *s);
     size_t fit = store->stage_bytes / (page_size ? page_size : MVI_PAGE_MAX);
@@ -346,7 +347,7 @@ void mvi_step_begin(mvi_step *s, mv_store *store, uint32_t ns, uint32_t page_siz
     s->pages_max = fit < 1 ? 1 : fit < PAGES_A_STEP ? fit : PAGES_A_STEP;
 }
 
-void mvi_step_end(mvi_step *s)
+void mvi_gc_step_end(mvi_gc_step *s)
 {
     reset(s);
     mvi_buf_free(&s->last);
@@ -355,16 +356,16 @@ void mvi_step_end(mvi_step *s)
 
 int mvi_forget_rest(mv_store *store, uint32_t ns, const uint8_t *mine)
 {
-    mvi_step *s = malloc(sizeof *s);
+    mvi_gc_step *s = malloc(sizeof *s);
     if (!s)
         return mv_fail(MV_NOMEM, "out of memory forgetting");
-    mvi_step_begin(s, store, ns, 0);
+    mvi_gc_step_begin(s, store, ns, 0);
     s->mine = mine;
     int rc;
     do
-        rc = mvi_step_run(s);
+        rc = mvi_gc_step_run(s);
     while (!rc && s->rest);
-    mvi_step_end(s);
+    mvi_gc_step_end(s);
     free(s);
     return rc;
 }

@@ -125,7 +125,7 @@ static int add_slot(void *ctx, const uint8_t *id, mvi_reading what, const mv_sta
 static int add_key(reading *r, char kind, mv_slice key, mv_slice value)
 {
     mv_stamp stamp;
-    held h;
+    held h = {.until_ms = 0};
     const uint8_t *id = key.data + 8;
     if (kind == 'r') {
         int rc = decode_held(value, &h);

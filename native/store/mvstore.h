@@ -109,6 +109,7 @@ MV_API int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info),
  * Its name begins with one of these (MV_MISUSE otherwise; MV_BUSY: it is being written). */
 #define MV_UNFINISHED ".importing-"
 #define MV_COPYING ".copying-"
+#define MV_DROPPED ".dropped-" /* or a deleted one whose time was over (mv_gc_deleted) */
 MV_API int mv_discard(mv_store *store, uint32_t id);
 
 /* ---- branches -------------------------------------------------------------- */

@@ -310,11 +310,7 @@ static int begin_page(verifier *v, uint32_t pgno, const vcommit *pending, vpage 
 static void check_link(verifier *v, const vpage *p, const mv_stamp *replaced, int later)
 {
     vcommit *c = later ? NULL : expect(v, p->pgno, replaced, "replaced");
-    if (later || mvi_stamp_cmp(replaced, &p->newer) == 0 || (c && p->pgno > c->pages))
-        return;
-    if (c && mvi_stamp_cmp(&c->stamp, replaced) != 0) /* a forgotten one, which may have cut the page off */
-        return;
-    if (c && c->merged && find_commit(v, &p->newer) == c)
+    if (later || mvi_stamp_cmp(replaced, &p->newer) == 0 || (c && (p->pgno > c->pages || c->merged)))
         return;
     problem(v, "page %u: the image that version %s wrote over an older one is missing", p->pgno, HEX(replaced));
 }

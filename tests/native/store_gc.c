@@ -581,8 +581,60 @@ static void a_branch_keeps_the_version_it_began_at(void)
     bench_end(&b);
 }
 
+/* ---- deleted databases ------------------------------------------------------------------------ */
+
+static int count_all(void *ctx, const mv_info *info)
+{
+    (void)info;
+    ++*(unsigned *)ctx;
+    return 0;
+}
+
+static void a_deleted_database_goes_when_its_time_is_over(void)
+{
+    bench b;
+    unsigned before = 0, after = 0;
+    int dropped;
+    mv_gc gc = much_later();
+    bench_begin(&b, 12);
+    const mv_stamp base = b.m.versions[5].stamp;
+    uint32_t id = b.db->ns;
+    OK(mv_branch(b.store, "a", &base, "b"));
+    OK(mv_list(b.store, count_all, &before));
+    EQUAL(2, before);
+    OK(mv_gc_deleted(b.store, id, &gc, &dropped)); /* it is not deleted */
+    EQUAL(0, dropped);
+    OK(mv_delete(b.store, "a"));
+    IS(MV_BUSY, mv_gc_deleted(b.store, id, &gc, &dropped));
+    OK(mv_delete(b.store, "b"));
+    mv_db_close(b.db);
+    mv_db_close(b.other);
+    gc.now_ms = mvi_now_ms() + MV_LEAST_AGE_MS / 2; /* too early for the branch */
+    OK(mv_gc_deleted(b.store, id + 1, &gc, &dropped));
+    EQUAL(0, dropped);
+    gc = much_later();
+    gc.dry_run = 1;
+    OK(mv_gc_deleted(b.store, id + 1, &gc, &dropped));
+    EQUAL(1, dropped);
+    gc.dry_run = 0;
+    OK(mv_gc_deleted(b.store, id + 1, &gc, &dropped));
+    EQUAL(1, dropped);
+    OK(mv_undelete(b.store, "a", "again"));
+    model_check_all(&b.m, b.store, "again");
+    OK(mv_delete(b.store, "again"));
+    OK(mv_gc_deleted(b.store, id, &gc, &dropped));
+    EQUAL(1, dropped);
+    EQUAL(b.m.n, gc.removed);
+    IS(MV_NOTFOUND, mv_undelete(b.store, "again", NULL));
+    OK(mv_list(b.store, count_all, &after));
+    EQUAL(0, after);
+    model_end(&b.m);
+    mv_store_close(b.store);
+}
+
 void store_gc(void)
 {
+    RUN(a_deleted_database_goes_when_its_time_is_over);
     RUN(a_tag_names_one_version);
     RUN(the_policy_says_what_is_kept);
     RUN(what_is_kept_reads_as_before);
