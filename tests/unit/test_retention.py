@@ -60,7 +60,8 @@ def test_a_policy_that_cannot_be_is_refused(given):
         Policy(**given)
 
 
-def test_a_tag_is_kept_and_understood(notes, tomorrow):
+@pytest.mark.usefixtures("tomorrow")
+def test_a_tag_is_kept_and_understood(notes):
     versions = [entry.version for entry in notes.versions()][::-1]
     assert notes.tag("two", version=versions[2]) == versions[2]
     assert notes.tag("now") == versions[-1]
@@ -85,14 +86,16 @@ def test_a_tag_is_kept_and_understood(notes, tomorrow):
         notes.untag("now")
 
 
-def test_what_stands_for_forgotten_versions_is_not_undone_alone(notes, tomorrow):
+@pytest.mark.usefixtures("tomorrow")
+def test_what_stands_for_forgotten_versions_is_not_undone_alone(notes):
     notes.set_policy(Policy(keep_all=0, least=0))
     notes.gc()
     with pytest.raises(mvsqlite_py.UndoError, match="stands for 6"):
         notes.undo(notes.newest.version)
 
 
-def test_an_open_connection_keeps_what_it_reads(notes, tomorrow):
+@pytest.mark.usefixtures("tomorrow")
+def test_an_open_connection_keeps_what_it_reads(notes):
     versions = [entry.version for entry in notes.versions()][::-1]
     notes.set_policy(Policy(keep_all=0, least=0))
     past = notes.connect(version=versions[3])
@@ -110,7 +113,8 @@ def test_an_open_connection_keeps_what_it_reads(notes, tomorrow):
     assert notes.gc().removed == 2
 
 
-def test_progress_may_stop_it_and_the_next_goes_on(notes, tomorrow):
+@pytest.mark.usefixtures("tomorrow")
+def test_progress_may_stop_it_and_the_next_goes_on(notes):
     class StopError(Exception):
         pass
 
@@ -126,7 +130,8 @@ def test_progress_may_stop_it_and_the_next_goes_on(notes, tomorrow):
     assert len(list(notes.versions())) == 1
 
 
-def test_a_deleted_database_goes_when_its_time_is_over(store, notes, tomorrow):
+@pytest.mark.usefixtures("tomorrow")
+def test_a_deleted_database_goes_when_its_time_is_over(store, notes):
     notes.set_policy(Policy(deleted=DAY / 2))
     branch = store.branch("notes.db", "trial.db")
     branch.set_policy(Policy(deleted=2 * DAY))
@@ -184,7 +189,8 @@ def test_retention_on_the_command_line(store, notes):
     assert notes.policy() == Policy(keep_all=0, hourly=48, daily=3, weekly=52, deleted=30 * DAY, least=90)
 
 
-def test_gc_on_the_command_line(store, notes, tomorrow):
+@pytest.mark.usefixtures("tomorrow")
+def test_gc_on_the_command_line(store, notes):
     assert "0 versions would go" in run(store, "gc", "--dry-run").output
     run(store, "retention", "notes.db", "--all", "0s", "--least", "0s", "--deleted", "1h")
     assert "6 versions would go" in run(store, "gc", "notes.db", "--dry-run").output
