@@ -32,6 +32,7 @@ from mvsqlite_py._errors import (
     VersionNotFoundError,
 )
 from mvsqlite_py._ledger import Untouched
+from mvsqlite_py._retention import Dropped, GcReport, Policy
 from mvsqlite_py._rows import Diff, RowChange, RowCounts, SchemaChange
 from mvsqlite_py._store import DatabaseInfo, Store, default_url, open_store
 from mvsqlite_py._undo import UndoReport
@@ -51,14 +52,17 @@ __all__ = [
     "DatabaseNotFoundError",
     "DayUsage",
     "Diff",
+    "Dropped",
     "EngineError",
     "Error",
     "FormatError",
+    "GcReport",
     "MisuseError",
     "MomentError",
     "NameNotUsableError",
     "NotADatabaseError",
     "OutOfMemoryError",
+    "Policy",
     "ReadOnlyError",
     "RowChange",
     "RowCounts",

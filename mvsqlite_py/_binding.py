@@ -86,6 +86,18 @@ def each_database(ctx: Any, info: Any) -> int:
     return 0
 
 
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def each_tag(ctx: Any, tag: Any, stamp: Any) -> int:
+    ffi.from_handle(ctx)[text(tag)] = stamp_to_hex(stamp[0])
+    return 0
+
+
+@ffi.def_extern(error=1)  # type: ignore[untyped-decorator]
+def gc_progress(ctx: Any, done: int, of: int) -> int:
+    stop: int = ffi.from_handle(ctx)(done, of)
+    return stop
+
+
 @ffi.def_extern(error=1)  # type: ignore[untyped-decorator]
 def copy_progress(ctx: Any, verifying: int, done: int, of: int) -> int:
     stop: int = ffi.from_handle(ctx)(bool(verifying), done, of)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from mvsqlite_py import _binding
+from mvsqlite_py import _binding, _retention
 from mvsqlite_py._binding import check, encode, ffi, lib
 from mvsqlite_py._errors import BusyError
+from mvsqlite_py._retention import GcReport, Policy
 
 if TYPE_CHECKING:
     import apsw
@@ -55,6 +56,8 @@ class Version:
     pid: int
     message: str | None
     statements: str | None
+    merged: int = 0
+    """So many versions before this one were forgotten; ``pages`` counts theirs too."""
 
     @property
     def origin(self) -> str:
@@ -324,6 +327,50 @@ class Database:
             check(lib.mv_db_verify(db, native))
         return Verification(images=native.images, problems=verifier.problems)
 
+    # ---- what is kept -----------------------------------------------------------
+
+    def tag(self, name: str, *, at: Moment | None = None, version: str | None = None) -> str:
+        """Gives a version (the newest without one) a name, and returns it; it is kept for ever.
+
+        Raises DatabaseExistsError if the tag names another version, VersionNotFoundError,
+        NameNotUsableError.
+        """
+        newest = self.newest if at is None and version is None else None
+        found = newest.version if newest else self.find(at=at, version=version) if at or version else "0" * 20
+        with self._open() as db:
+            _retention.tag(db, name, found)
+        return found
+
+    def untag(self, name: str) -> None:
+        """Takes a tag away; the version is then kept as long as others. Raises VersionNotFoundError."""
+        with self._open() as db:
+            _retention.untag(db, name)
+
+    def tags(self) -> dict[str, str]:
+        """The tags and their versions, by name."""
+        with self._open() as db:
+            return _retention.tags(db)
+
+    def policy(self) -> Policy:
+        """How long versions are kept: for ever, unless something else was set."""
+        with self._open() as db:
+            return _retention.get_policy(db)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Sets how long versions are kept. Nothing is forgotten but by :meth:`gc`."""
+        with self._open() as db:
+            _retention.set_policy(db, policy)
+
+    def gc(self, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> GcReport:
+        """Forgets the versions that nothing keeps, while others read and write.
+
+        It may be stopped at any moment: what is left reads as before, and the next call goes on.
+        dry_run: only tell what would be done. progress: called with how many versions of how many
+        are gone. Raises BusyError while somebody copies or verifies the database.
+        """
+        with self._open() as db:
+            return _retention.gc(db, dry_run=dry_run, progress=progress)
+
     # ---- changing ---------------------------------------------------------------
 
     def revert(
@@ -486,4 +533,5 @@ def _version(native: Any) -> Version:
         pid=native.pid,
         message=_binding.text(native.message) or None,
         statements=_binding.text(native.statements) or None,
+        merged=native.merged,
     )

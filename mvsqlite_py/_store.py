@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mvsqlite_py import _binding
+from mvsqlite_py import _binding, _retention
 from mvsqlite_py._binding import check, encode, ffi, lib
 from mvsqlite_py._database import Database, Moment, Usage, usage_of
 from mvsqlite_py._errors import BusyError
+from mvsqlite_py._retention import Dropped
 
 if TYPE_CHECKING:
     from mvsqlite_py._copy import Copied, CopyProgress
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with how many pages of how many are done."""
 
-IMPORTING, COPYING = ".importing-", ".copying-"
-"""How the name of a database begins while it is imported or copied; such names are not listed."""
+IMPORTING, COPYING, DROPPED = ".importing-", ".copying-", ".dropped-"
+"""How the name of a database begins while it is imported, copied or dropped; such are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,9 @@ class Store:
 
     def list(self, *, deleted: bool = False) -> list[DatabaseInfo]:
         """The databases by name; with ``deleted`` those that can be undeleted instead."""
-        shown = (entry for entry in self._list_all() if not entry.name.startswith((IMPORTING, COPYING)))
+        shown = (
+            entry for entry in self._list_all() if not entry.name.startswith((IMPORTING, COPYING, DROPPED))
+        )
         return sorted(
             (entry for entry in shown if bool(entry.deleted) == deleted), key=lambda entry: entry.name
         )
@@ -196,6 +199,14 @@ class Store:
             if wanted:
                 with contextlib.suppress(BusyError):
                     check(lib.mv_discard(self.pointer, entry.id))
+
+    def gc_deleted(self, *, dry_run: bool = False) -> tuple[Dropped, ...]:
+        """Drops for good the deleted databases that, by their policies, cannot be brought back any more.
+
+        dry_run: only tell which. One that a branch needs, or that is being read, stays, and is told.
+        """
+        entries = [entry for entry in self._list_all() if entry.deleted]
+        return tuple(_retention.gc_deleted(self, entries[::-1], dry_run=dry_run))
 
     # ---- branches -------------------------------------------------------------
 

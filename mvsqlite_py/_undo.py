@@ -90,6 +90,12 @@ def undo(
     if not given:
         raise ValueError("no version to take back was given")
     entries = {entry.version: entry for entry in map(database.version, given)}
+    for version, entry in entries.items():
+        if entry.merged:
+            raise UndoError(
+                f"version {version} stands for {entry.merged} that were forgotten too, and what it did "
+                "itself is not known any more: go back to a version before it, or set single tables back"
+            )
     work = _Undo(database, [entries[one] for one in sorted(entries, reverse=True)], options or UndoOptions())
     return work.run(work.options.message or work.told(), timeout, commit=not dry_run)
 

@@ -94,6 +94,22 @@ typedef struct mv_policy {
 int mv_db_policy(mv_db *db, mv_policy *policy);
 int mv_db_set_policy(mv_db *db, const mv_policy *policy);
 
+int mv_db_tag(mv_db *db, const char *tag, const mv_stamp *stamp);
+int mv_db_untag(mv_db *db, const char *tag);
+int mv_db_tags(mv_db *db, int (*each)(void *ctx, const char *tag, const mv_stamp *stamp), void *ctx);
+typedef struct mv_gc {
+    int dry_run;
+    uint64_t now_ms;
+    int (*progress)(void *ctx, uint64_t done, uint64_t of);
+    void *ctx;
+    uint64_t removed, kept;
+    uint64_t images;
+    int64_t bytes;
+    uint64_t for_tags, for_branches, for_snapshots;
+} mv_gc;
+int mv_db_gc(mv_db *db, mv_gc *gc);
+int mv_gc_deleted(mv_store *store, uint32_t id, mv_gc *gc, int *dropped);
+
 typedef struct mv_version {
     mv_stamp stamp, previous;
     uint64_t ms;
@@ -164,6 +180,8 @@ uint64_t mv_fault_calls(int kind);
 uint64_t mv_fault_fired(void);
 
 extern "Python" int each_database(void *ctx, const mv_info *info);
+extern "Python" int each_tag(void *ctx, const char *tag, const mv_stamp *stamp);
+extern "Python" int gc_progress(void *ctx, uint64_t done, uint64_t of);
 extern "Python" int copy_progress(void *ctx, int verifying, uint64_t done, uint64_t of);
 extern "Python" void verify_problem(void *ctx, const char *what);
 extern "Python" void verify_progress(void *ctx, uint64_t done, uint64_t of);

@@ -37,8 +37,8 @@ def _not_found(message: str) -> Error:
 
 
 def resolve(database: Database, text: str) -> Version:
-    """The version meant by ``HEAD``, ``HEAD~2``, 20 digits, the short form, a part only one has,
-    or a moment.
+    """The version meant by ``HEAD``, ``HEAD~2``, 20 digits, a tag, the short form, a part only one
+    has, or a moment.
 
     Raises VersionNotFoundError, MomentError.
     """
@@ -48,12 +48,21 @@ def resolve(database: Database, text: str) -> Version:
     if found := re.fullmatch(r"head(?:~(\d*))?", word):
         back = 0 if "~" not in word else int(found.group(1) or 1)
         return _back(database, back)
+    if not reads_as_version(word) and (tagged := database.tags().get(text.strip())):
+        return database.version(tagged)
     for candidate in _spellings(word):
         try:
             return database.version(candidate)
         except VersionNotFoundError:
             continue
     return _by_part(database, text, word)
+
+
+def reads_as_version(word: str) -> bool:
+    """Whether a tag of that name would be taken for a version or a moment."""
+    word = word.strip().lower()
+    whole = re.fullmatch(rf"head(~\d*)?|[0-9a-f]{{{DIGITS + ORDER_DIGITS}}}", word)
+    return bool(whole or MOMENT.fullmatch(word))
 
 
 def _back(database: Database, back: int) -> Version:

@@ -29,6 +29,7 @@ from mvsqlite_py._cli.branch import branch_commands
 from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
 from mvsqlite_py._cli.history import history_command
+from mvsqlite_py._cli.retention import retention_commands
 from mvsqlite_py._cli.settings import settings_command
 from mvsqlite_py._cli.stat import stat_command
 from mvsqlite_py._database import Database
@@ -340,6 +341,7 @@ def _tell_verified(session: Session, result: dict[str, Any]) -> None:
 
 
 settings_command(mvsqlite)
+retention_commands(mvsqlite)
 doctor_command(mvsqlite)
 
 

@@ -128,8 +128,8 @@ static int write_record(kv_txn *txn, mvi_part *part)
     int rc = value.failed ? mv_fail(MV_NOMEM, "out of memory for a commit record") : MV_OK;
     if (!rc)
         rc = kv_set_stamped_key(txn, mvi_key_slice(&key), MVI_STAMP_IN_COMMIT, mvi_slice(value.data, value.size));
-    for (size_t at = 0, i = 0; !rc && set.size > MVI_SET_CHUNK && at < set.size; at += MVI_SET_CHUNK, i++) {
-        size_t n = set.size - at < MVI_SET_CHUNK ? set.size - at : MVI_SET_CHUNK;
+    for (size_t i = 0, chunks = mvi_record_chunks(&record, set.size); !rc && i < chunks; i++) {
+        size_t at = i * MVI_SET_CHUNK, n = set.size - at < MVI_SET_CHUNK ? set.size - at : MVI_SET_CHUNK;
         key = mvi_key_chunk(db->ns, &mvi_zero_stamp, (uint16_t)i);
         rc = kv_set_stamped_key(txn, mvi_key_slice(&key), MVI_STAMP_IN_COMMIT, mvi_slice(set.data + at, n));
     }
@@ -234,6 +234,7 @@ static void committed(mvi_part *part, const mv_stamp *stamp)
             refresh_cache(part, &before, stamp);
         part->made.stamp = *stamp;
         db->snap = part->made;
+        mvi_hold_follow(db);
         mvi_view_drop(db); /* it does not see the commit */
         db->writes.has_txid = part->large ? 0 : db->writes.has_txid; /* the staging is the commit's now */
     }

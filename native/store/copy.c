@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "copy.h"
+#include "gc.h"
 
 int mvi_copy_tell(const mvi_copier *c, int verifying, uint64_t done, uint64_t of)
 {
@@ -355,6 +356,10 @@ static int show_in(kv_txn *txn, void *ctx)
     if (!rc && mvi_stamp_cmp(&newest, &latest.stamp) != 0)
         rc = mv_fail(MV_CONFLICT, "the unfinished copy \"%s\" was written by somebody: begin anew (--restart)", c->hidden);
     if (!rc)
+        rc = mvi_need_format(txn, 2);
+    if (!rc)
+        rc = mvi_copy_put_tags(txn, c);
+    if (!rc)
         rc = take_name(txn, c);
     if (!rc)
         rc = mvi_name_clear(txn, c->hidden);
@@ -390,6 +395,20 @@ static int copy_locked(mvi_copier *c)
     return rc ? rc : kv_transact(c->to->kv, show_in, c, NULL); /* last: what was shown did not fail */
 }
 
+/* Nothing of the source may be forgotten meanwhile, nor be half forgotten. */
+static int copy_held(mvi_copier *c)
+{
+    uint32_t slot;
+    int rc = mvi_hold_all(c->from, c->source, &slot);
+    if (rc)
+        return rc;
+    rc = mvi_forget_rest(c->from, c->source, mvi_readers_id(c->from->readers, slot));
+    if (!rc)
+        rc = copy_locked(c);
+    mvi_hold_all_end(c->from, c->source, slot);
+    return rc;
+}
+
 static int check_names(mvi_copier *c)
 {
     const char *name = c->copy->as ? c->copy->as : c->meta.name;
@@ -411,6 +430,8 @@ static void free_copier(mvi_copier *c)
     mvi_buf_free(&c->bytes);
     free(c->puts);
     free(c->stamps);
+    free(c->stands);
+    mvi_buf_free(&c->tags);
     free(c->page);
 }
 
@@ -434,7 +455,7 @@ int mv_copy_database(mv_store *from, uint32_t id, mv_store *to, mv_copy *copy)
     if (!rc && !copy->already)
         rc = mvi_hostlock_acquire(to->locks, c.target);
     if (!rc && !copy->already) {
-        rc = copy_locked(&c);
+        rc = copy_held(&c);
         mvi_hostlock_release(to->locks, c.target);
     }
     free_copier(&c);

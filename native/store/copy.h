@@ -39,6 +39,8 @@ typedef struct mvi_copier {
     mvi_buf wrote;          /* mv/x as it is in the destination; size 0: not yet */
     mvi_piece piece;        /* of the source */
     mv_stamp *stamps;       /* of all versions in the source, ascending */
+    uint8_t *stands;        /* for each: whether it stands for forgotten ones too */
+    mvi_buf tags;           /* for each: stamp here, name, 0 */
     size_t stamps_n, stamps_room;
     uint64_t images_of;     /* that the records name */
     mvi_put *puts;          /* the batch */
@@ -47,7 +49,8 @@ typedef struct mvi_copier {
     uint8_t *page;          /* MVI_PAGE_MAX */
 } mvi_copier;
 
-/* The version's name in the destination. MV_CORRUPT: the source has no such version. */
+/* The version's name in the destination; of a forgotten one, if versions get new names, that of the
+ * one that stands for it, which answers for it everywhere. MV_CORRUPT: the source has no such version. */
 int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out);
 /* The same for what a revert or promotion went to, which may be another database's version, or a
  * forgotten one: zero if it has no name there. */
@@ -66,6 +69,8 @@ int mvi_copy_hide_branch(mvi_copier *c);
 
 /* Reads all records: the versions, and how much there is to do. */
 int mvi_copy_plan(mvi_copier *c);
+/* In the transaction that shows the copy: the tags. */
+int mvi_copy_put_tags(kv_txn *txn, const mvi_copier *c);
 /* Takes the steps that are left: all keys, hidden. */
 int mvi_copy_keys(mvi_copier *c);
 /* Writes the batch, with how far it goes. */

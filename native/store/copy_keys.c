@@ -11,10 +11,10 @@
 
 /* ---- versions -------------------------------------------------------------- */
 
-int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out)
+/* The place of a version, or of the next one. 1: it is there. */
+static int find_version(const mvi_copier *c, const mv_stamp *stamp, size_t *at)
 {
     size_t low = 0, high = c->stamps_n;
-    *out = *stamp;
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (mvi_stamp_cmp(&c->stamps[middle], stamp) < 0)
@@ -22,16 +22,26 @@ int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out)
         else
             high = middle;
     }
-    int known = low < c->stamps_n && mvi_stamp_cmp(&c->stamps[low], stamp) == 0;
+    *at = low;
+    return low < c->stamps_n && mvi_stamp_cmp(&c->stamps[low], stamp) == 0;
+}
+
+int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out)
+{
+    size_t at;
+    int known = find_version(c, stamp, &at);
+    *out = *stamp;
+    if (mvi_stamp_is_zero(stamp))
+        return MV_OK;
     if (c->meta.parent && mvi_stamp_cmp(stamp, &c->meta.base.stamp) == 0) {
         *out = c->base.stamp;
         return MV_OK;
     }
-    if (!known && !mvi_stamp_is_zero(stamp))
+    if (!known && !(at < c->stamps_n && c->stands[at]))
         return mv_fail(MV_CORRUPT, "database \"%s\" names a version it has no record of: verify it", c->meta.name);
-    if (known && c->copied.renamed) {
+    if (c->copied.renamed) {
         *out = mvi_zero_stamp;
-        mvi_put64(out->bytes, mvi_get64(c->base.stamp.bytes) + low + 1);
+        mvi_put64(out->bytes, mvi_get64(c->base.stamp.bytes) + at + 1);
     }
     return MV_OK;
 }
@@ -39,7 +49,9 @@ int mvi_copy_stamp(const mvi_copier *c, const mv_stamp *stamp, mv_stamp *out)
 mv_stamp mvi_copy_target(const mvi_copier *c, const mv_stamp *stamp)
 {
     mv_stamp out;
-    if (mvi_copy_stamp(c, stamp, &out) != MV_OK)
+    size_t at;
+    int known = find_version(c, stamp, &at) || (c->meta.parent && mvi_stamp_cmp(stamp, &c->meta.base.stamp) == 0);
+    if (!known || mvi_copy_stamp(c, stamp, &out) != MV_OK)
         out = c->copied.renamed ? mvi_zero_stamp : *stamp;
     return out;
 }
@@ -49,17 +61,59 @@ static int add_version(mvi_copier *c, const mv_stamp *stamp, const mvi_record *r
     if (c->stamps_n == c->stamps_room) {
         size_t room = c->stamps_room ? c->stamps_room * 2 : 1024;
         mv_stamp *stamps = realloc(c->stamps, room * sizeof *stamps);
-        if (!stamps)
+        c->stamps = stamps ? stamps : c->stamps;
+        uint8_t *stands = stamps ? realloc(c->stands, room) : NULL;
+        c->stands = stands ? stands : c->stands;
+        if (!stands)
             return mv_fail(MV_NOMEM, "out of memory copying");
-        c->stamps = stamps;
         c->stamps_room = room;
     }
+    c->stands[c->stamps_n] = record->merged > 0;
     c->stamps[c->stamps_n++] = *stamp;
     c->images_of += record->changed;
     c->newest.pages = record->pages;
     c->newest.page_size = record->page_size;
     c->newest.ms = record->ms;
     return MV_OK;
+}
+
+/* The tags of versions that are copied, with their names there. */
+static int read_tags_in(kv_txn *txn, void *ctx)
+{
+    mvi_copier *c = ctx;
+    mvi_key begin = mvi_key_kind('g', c->source), end = mvi_key_after(begin);
+    kv_cursor *cursor;
+    c->tags.size = 0;
+    int rc = kv_range(txn, mvi_key_slice(&begin), mvi_key_slice(&end), 0, KV_BULK, &cursor);
+    while (!rc) {
+        mv_slice key, value;
+        mv_stamp stamp = mvi_zero_stamp;
+        rc = kv_next(cursor, &key, &value);
+        if (!rc && value.size == MV_STAMP_SIZE)
+            memcpy(stamp.bytes, value.data, MV_STAMP_SIZE);
+        if (rc || mvi_stamp_is_zero(&stamp) || mvi_stamp_cmp(&stamp, &c->copied.version) > 0)
+            continue;
+        rc = mvi_copy_stamp(c, &stamp, &stamp);
+        mvi_buf_add(&c->tags, stamp.bytes, MV_STAMP_SIZE);
+        mvi_buf_add(&c->tags, key.data + begin.size, key.size - begin.size);
+        mvi_buf_byte(&c->tags, 0);
+    }
+    kv_cursor_close(cursor);
+    if (c->tags.failed)
+        return mv_fail(MV_NOMEM, "out of memory copying");
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
+int mvi_copy_put_tags(kv_txn *txn, const mvi_copier *c)
+{
+    int rc = MV_OK;
+    for (size_t at = 0; at < c->tags.size && !rc;) {
+        const char *tag = (const char *)c->tags.data + at + MV_STAMP_SIZE;
+        mvi_key key = mvi_key_tag(c->target, tag);
+        rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(c->tags.data + at, MV_STAMP_SIZE));
+        at += MV_STAMP_SIZE + strlen(tag) + 1;
+    }
+    return rc;
 }
 
 int mvi_copy_plan(mvi_copier *c)
@@ -84,7 +138,7 @@ int mvi_copy_plan(mvi_copier *c)
     }
     mvi_walk_close(&walk);
     mvi_piece_end(&c->piece);
-    return rc == MV_NOTFOUND ? MV_OK : rc;
+    return rc == MV_NOTFOUND ? mvi_read_in(c->from, read_tags_in, c) : rc;
 }
 
 /* ---- batches ----------------------------------------------------------------- */

@@ -1,4 +1,6 @@
 /* An open database: names, opening, reads of pages. */
+#include <stdio.h>
+
 #include "internal.h"
 
 /* As RFC 3629 has it: neither overlong forms nor surrogates. */
@@ -105,7 +107,10 @@ int mv_db_open(mv_store *store, const char *name, int flags, mv_db **out)
     mv_db *db = calloc(1, sizeof *db);
     if (!db || !(db->scratch = malloc(MVI_PAGE_MAX)))
         rc = mv_fail(MV_NOMEM, "out of memory opening database \"%s\"", name);
+    if (!rc)
+        rc = mvi_readers_join(store->readers, &db->slot);
     if (rc) {
+        free(db ? db->scratch : NULL);
         free(db);
         mvi_line_free(line);
         return rc;
@@ -127,6 +132,8 @@ void mv_db_close(mv_db *db)
     mv_db_unlock(db);
     mvi_writes_drop(db);
     mvi_view_drop(db);
+    mvi_hold_release(db);
+    mvi_readers_leave(db->store->readers, db->slot);
     mvi_ahead_free(db->ahead);
     mvi_pageset_clear(&db->served);
     mvi_line_free(db->line);
@@ -255,6 +262,18 @@ static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_
     return rc;
 }
 
+int mvi_check_kept(kv_txn *txn, uint32_t ns, const mv_stamp *at)
+{
+    char text[2 * MV_STAMP_SIZE + 1];
+    mvi_key key = mvi_key_commit(ns, at);
+    mv_slice value;
+    int rc = mvi_stamp_is_zero(at) ? MV_OK : kv_get(txn, mvi_key_slice(&key), &value);
+    for (int i = 0; i < MV_STAMP_SIZE; i++)
+        snprintf(text + 2 * i, 3, "%02x", at->bytes[i]);
+    return rc == MV_NOTFOUND ? mv_fail(MV_NOVERSION, "version %s is not there any more, or never was: a gc forgets those "
+                                                     "that the database's policy does not keep", text) : rc;
+}
+
 static int decode_head(const mvi_image *image, uint32_t pgno, int inherits, uint32_t room, uint8_t *page,
                        mvi_origin *origin)
 {
@@ -298,6 +317,8 @@ static int load_own(kv_txn *txn, uint32_t ns, uint32_t pgno, const mv_stamp *at,
         rc = history ? MV_OK : open_chain(txn, ns, pgno, at, &history);
         if (!rc)
             rc = load_history(txn, history, pgno, at, head, inherits, room, page, origin, there);
+        if (!rc && !*there)
+            rc = mvi_check_kept(txn, ns, at);
     }
     kv_cursor_close(history);
     mvi_buf_free(&scratch);
@@ -350,7 +371,9 @@ static int load_snapshot(mv_db *db, kv_txn *txn, uint32_t pgno, uint8_t *page, m
 static int load_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin)
 {
     kv_txn *txn;
-    int rc, tries = 0;
+    int rc = mvi_hold_on(db), tries = 0;
+    if (rc)
+        return rc;
     do {
         rc = mvi_view(db, &txn);
         if (rc)

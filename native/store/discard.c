@@ -1,5 +1,8 @@
-/* Dropping, for good, what was never shown: a database whose import or copy did not end. */
-#include "internal.h"
+/* Dropping, for good, what was never shown: a database whose import or copy did not end; and a deleted
+ * database whose time is over. */
+#include <stdio.h>
+
+#include "gc.h"
 
 #define KEYS_A_STEP 4096
 
@@ -12,7 +15,8 @@ typedef struct discard {
 
 int mvi_is_unfinished(const char *name)
 {
-    return strncmp(name, MV_UNFINISHED, strlen(MV_UNFINISHED)) == 0 || strncmp(name, MV_COPYING, strlen(MV_COPYING)) == 0;
+    return strncmp(name, MV_UNFINISHED, strlen(MV_UNFINISHED)) == 0 ||
+           strncmp(name, MV_COPYING, strlen(MV_COPYING)) == 0 || strncmp(name, MV_DROPPED, strlen(MV_DROPPED)) == 0;
 }
 
 /* Takes the name away first, so that nobody opens what is half gone. */
@@ -86,5 +90,87 @@ int mv_discard(mv_store *store, uint32_t id)
         return rc;
     rc = clear_all(&d);
     mvi_hostlock_release(store->locks, id);
+    return rc;
+}
+
+/* ---- deleted databases ------------------------------------------------------------ */
+
+typedef struct dropping {
+    mv_store *store;
+    uint32_t ns;
+    uint64_t now_ms;
+    int dry_run, due;
+} dropping;
+
+static int is_due(const mvi_meta *meta, uint64_t now_ms)
+{
+    mv_policy policy = mvi_policy_of(meta);
+    uint64_t age = policy.deleted_ms > policy.least_ms ? policy.deleted_ms : policy.least_ms;
+    if (age < MV_LEAST_AGE_MS)
+        age = MV_LEAST_AGE_MS;
+    return meta->deleted_ms && age != MV_FOR_EVER && now_ms >= meta->deleted_ms && now_ms - meta->deleted_ms >= age;
+}
+
+static int check_unneeded(kv_txn *txn, const dropping *d, const char *name)
+{
+    mvi_needs needs = {.n = 0};
+    int why = 0, rc = mvi_needs_read(txn, d->store, d->ns, !d->dry_run, NULL, &needs);
+    for (size_t i = 0; i < needs.n; i++)
+        why |= needs.list[i].why;
+    if (!rc && why & MVI_FOR_BRANCH)
+        rc = mv_fail(MV_BUSY, "deleted database \"%s\" stays, for a branch of it is there: delete that one too", name);
+    else if (!rc && (why & MVI_FOR_SNAPSHOT || needs.reader[0]))
+        rc = mv_fail(MV_BUSY, "deleted database \"%s\" is being read: run gc again when that is done", name);
+    mvi_needs_free(&needs);
+    return rc;
+}
+
+/* From then on nobody can bring it back, and what clears it can stop and go on. */
+static int drop_in(kv_txn *txn, void *ctx)
+{
+    dropping *d = ctx;
+    mvi_meta meta;
+    mvi_key key = mvi_key_meta(d->ns), branch;
+    uint8_t value[MVI_META_ROOM];
+    int rc = mvi_guard(txn, &key);
+    if (!rc)
+        rc = mvi_meta_get(txn, d->ns, &meta);
+    if (rc)
+        return rc;
+    d->due = is_due(&meta, d->now_ms) || mvi_is_unfinished(meta.name);
+    if (!d->due || mvi_is_unfinished(meta.name))
+        return KV_NOTHING;
+    rc = check_unneeded(txn, d, meta.name);
+    if (rc || d->dry_run)
+        return rc ? rc : KV_NOTHING;
+    snprintf(meta.name, sizeof meta.name, MV_DROPPED "%u", d->ns);
+    branch = mvi_key_branch(meta.parent, d->ns);
+    if (meta.parent)
+        rc = kv_clear(txn, mvi_key_slice(&branch));
+    return rc ? rc : kv_set(txn, mvi_key_slice(&key), mvi_slice(value, mvi_meta_encode(&meta, value)));
+}
+
+int mv_gc_deleted(mv_store *store, uint32_t id, mv_gc *gc, int *dropped)
+{
+    dropping d = {.store = store, .ns = id, .now_ms = gc->now_ms ? gc->now_ms : mvi_now_ms(), .dry_run = gc->dry_run};
+    mv_usage usage;
+    *dropped = 0;
+    gc->removed = gc->kept = gc->images = gc->for_tags = gc->for_branches = gc->for_snapshots = 0;
+    gc->bytes = 0;
+    int rc = mv_usage_of(store, id, &usage);
+    if (!rc)
+        rc = mvi_readers_stop(store->readers, id);
+    if (rc)
+        return rc;
+    rc = kv_transact(store->kv, drop_in, &d, NULL);
+    mvi_readers_go(store->readers, id);
+    if (rc || !d.due)
+        return rc;
+    if (!gc->dry_run)
+        rc = mv_discard(store, id);
+    gc->removed = usage.versions;
+    gc->images = usage.heads + usage.history;
+    gc->bytes = (int64_t)(usage.head_bytes + usage.history_bytes + usage.record_bytes + usage.staged_bytes);
+    *dropped = !rc;
     return rc;
 }

@@ -172,6 +172,11 @@ static size_t keep(const kv_traits *traits, size_t n)
     return over < MVI_IMAGE_HEADER ? MVI_IMAGE_HEADER : over;
 }
 
+int mvi_image_is_split(const kv_traits *traits, size_t n)
+{
+    return keep(traits, n) < n;
+}
+
 int mvi_image_put(kv_txn *txn, const kv_traits *traits, const mvi_key *key, mvi_stamping how, uint8_t *encoded,
                   size_t n)
 {

@@ -82,6 +82,7 @@ typedef enum mvi_stamping { MVI_PLAIN, MVI_STAMP_VALUE, MVI_STAMP_KEY } mvi_stam
  * instead of spilling a few bytes into another one. */
 int mvi_image_put(kv_txn *txn, const kv_traits *traits, const mvi_key *key, mvi_stamping how, uint8_t *encoded,
                   size_t n);
+int mvi_image_is_split(const kv_traits *traits, size_t n); /* whether it takes two keys */
 
 /* Reads an image; `scratch` holds the payload when it was split. MV_NOTFOUND. */
 int mvi_image_get(kv_txn *txn, const mvi_key *key, mvi_buf *scratch, mvi_image *out);

@@ -11,6 +11,7 @@
 #include "lineage.h"
 #include "pagemap.h"
 #include "pageset.h"
+#include "readers.h"
 #include "record.h"
 #include "walk.h"
 
@@ -22,6 +23,7 @@ struct mv_store {
     const kv_traits *traits;
     mvi_cache *cache;
     mvi_hostlock *locks;
+    mvi_readers *readers;
     size_t stage_bytes;
     uint8_t full_every;
     size_t piece_keys; /* walk.h: at most so many keys are read in one transaction of a long walk */
@@ -64,6 +66,9 @@ struct mv_db {
     int view_fits;       /* the snapshot is what the newest commit was in it */
     mvi_ahead *ahead;    /* owned; NULL until something is read */
     unsigned staleness_ms;
+    uint32_t slot;       /* of readers.h, where the snapshot stands */
+    uint32_t held;       /* it stands in the store too, for other hosts, with this database; 0: not */
+    uint64_t held_at, snap_at; /* ms, when it was written there, and when it was taken */
     int uncertain;       /* a commit of this handle may be under way still */
     int concurrency, has_lease;
     unsigned lease_ms;
@@ -130,6 +135,9 @@ int mvi_load(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *a
 /* The same for a state that is probably past: asks for the head and the history in one round. */
 int mvi_load_past(kv_txn *txn, const mvi_line *line, uint32_t pgno, const mv_stamp *at, const mvi_latest *pending,
                   uint32_t room, uint8_t *page, mvi_origin *origin);
+/* MV_NOVERSION if that version was forgotten. Who finds nothing in a version asks this in the same
+ * transaction: an image that is not there may have been forgotten with its version. */
+int mvi_check_kept(kv_txn *txn, uint32_t ns, const mv_stamp *at);
 /* The same through the shared cache, at the handle's snapshot. */
 int mvi_base(mv_db *db, uint32_t pgno, uint8_t *page, mvi_origin *origin);
 /* The page's size in bytes as the transaction sees the database. */
@@ -169,6 +177,19 @@ int mvi_replace(mv_db *db, int (*fn)(mv_db *db, void *ctx, mv_stamp *made), void
 /* In a transaction: makes the branch `as` that begins as `base`, a version of database `parent`. MV_EXISTS. */
 int mvi_branch_make(kv_txn *txn, const mv_store *store, uint32_t parent, const mvi_latest *base, const char *as,
                     uint64_t now_ms, uint32_t *ns);
+
+/* ---- hold.c: what a gc must leave ------------------------------------------ */
+/* The handle's snapshot is the newest version, which others learn. */
+void mvi_hold_follow(mv_db *db);
+/* It is one that may be old: MV_NOVERSION if it is gone, else it stays while it is held. */
+int mvi_hold_pin(mv_db *db);
+/* Before the store is read: a snapshot that got old is held from then on. MV_NOVERSION. */
+int mvi_hold_on(mv_db *db);
+void mvi_hold_back(mv_db *db); /* the pin failed, and the snapshot is the one before */
+void mvi_hold_release(mv_db *db);
+/* Holds all versions of a database, for who reads them all; *slot is for undoing it. */
+int mvi_hold_all(mv_store *store, uint32_t ns, uint32_t *slot);
+void mvi_hold_all_end(mv_store *store, uint32_t ns, uint32_t slot);
 
 /* ---- writes.c ---------------------------------------------------------- */
 void mvi_writes_begin(mv_db *db);

@@ -109,6 +109,7 @@ MV_API int mv_list(mv_store *store, int (*each)(void *ctx, const mv_info *info),
  * Its name begins with one of these (MV_MISUSE otherwise; MV_BUSY: it is being written). */
 #define MV_UNFINISHED ".importing-"
 #define MV_COPYING ".copying-"
+#define MV_DROPPED ".dropped-" /* or a deleted one whose time was over (mv_gc_deleted) */
 MV_API int mv_discard(mv_store *store, uint32_t id);
 
 /* ---- branches -------------------------------------------------------------- */
@@ -278,6 +279,26 @@ typedef struct mv_policy {
 } mv_policy;
 MV_API int mv_db_policy(mv_db *db, mv_policy *policy);
 MV_API int mv_db_set_policy(mv_db *db, const mv_policy *policy); /* MV_MISUSE: a field is out of range */
+
+/* Forgets the versions that nothing keeps, and frees what only they needed, in small transactions
+ * beside whoever reads and writes. It can end anywhere: what is left reads as before, and the next call
+ * goes on. MV_BUSY: somebody copies or verifies the database, who needs all versions; the answer of
+ * `progress`. */
+typedef struct mv_gc {
+    int dry_run;     /* only find out */
+    uint64_t now_ms; /* unix time; 0: by the clock */
+    int (*progress)(void *ctx, uint64_t done, uint64_t of); /* versions; may be NULL; not 0: stop */
+    void *ctx;
+    uint64_t removed, kept; /* results: versions */
+    uint64_t images;        /* that were freed */
+    int64_t bytes;          /* freed, of keys and values; of a dry run exact but for deltas made anew in several steps */
+    uint64_t for_tags, for_branches, for_snapshots; /* kept for one of these alone */
+} mv_gc;
+MV_API int mv_db_gc(mv_db *db, mv_gc *gc);
+
+/* A deleted database: drops it for good if its time is over (*dropped), else does nothing. `id` is of
+ * mv_list. MV_BUSY: a branch needs it, or a snapshot of it is open. */
+MV_API int mv_gc_deleted(mv_store *store, uint32_t id, mv_gc *gc, int *dropped);
 
 /* ---- history ----------------------------------------------------------- */
 

@@ -157,7 +157,8 @@ static int find_deleted(kv_txn *txn, const naming *n, uint32_t *ns, mvi_meta *fo
         rc = kv_next(cursor, &key, &value);
         if (!rc)
             rc = mvi_meta_decode(value, &meta);
-        if (!rc && meta.deleted_ms >= found->deleted_ms && meta.deleted_ms && strcmp(meta.name, n->name) == 0) {
+        if (!rc && meta.deleted_ms >= found->deleted_ms && meta.deleted_ms && strcmp(meta.name, n->name) == 0 &&
+            !mvi_is_unfinished(meta.name)) {
             *found = meta;
             *ns = mvi_key_get_ns(key);
         }

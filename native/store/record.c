@@ -167,6 +167,15 @@ static void add_text(mvi_buf *out, uint8_t tag, mv_slice text)
     mvi_buf_add(out, text.data, text.size);
 }
 
+size_t mvi_record_chunks(const mvi_record *record, size_t set_size)
+{
+    size_t texts = record->host.size + record->program.size + record->message.size + record->statements.size +
+                   record->packed.size;
+    if (set_size <= MVI_SET_CHUNK && set_size + texts <= MVI_RECORD_ADVISED)
+        return 0;
+    return (set_size + MVI_SET_CHUNK - 1) / MVI_SET_CHUNK;
+}
+
 void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out)
 {
     uint8_t fixed[14], checksum[CHECKSUM];
@@ -181,7 +190,7 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
     if (record->kind != MV_KIND_COMMIT)
         mvi_buf_add(out, record->target.bytes, MV_STAMP_SIZE);
     mvi_buf_varint(out, record->changed);
-    size_t chunks = set_bytes.size > MVI_SET_CHUNK ? (set_bytes.size + MVI_SET_CHUNK - 1) / MVI_SET_CHUNK : 0;
+    size_t chunks = mvi_record_chunks(record, set_bytes.size);
     mvi_buf_varint(out, chunks);
     mvi_buf_varint(out, chunks ? 0 : set_bytes.size);
     if (!chunks)
@@ -204,6 +213,38 @@ void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *ou
         return;
     mvi_put32(checksum, (uint32_t)mvi_checksum(out->data + begin, out->size - begin, 0));
     mvi_buf_add(out, checksum, CHECKSUM);
+}
+
+/* Chunks of a set that the record does not hold itself. */
+static int put_chunks(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, mv_slice set, size_t chunks, uint64_t *bytes)
+{
+    int rc = MV_OK;
+    for (size_t i = 0; i < chunks && !rc; i++) {
+        size_t at = i * MVI_SET_CHUNK, n = set.size - at < MVI_SET_CHUNK ? set.size - at : MVI_SET_CHUNK;
+        mvi_key key = mvi_key_chunk(ns, stamp, (uint16_t)i);
+        *bytes += key.size + n;
+        if (txn)
+            rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(set.data + at, n));
+    }
+    return rc;
+}
+
+int mvi_record_put(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record, mv_slice set,
+                   uint64_t *bytes)
+{
+    mvi_buf value = {0};
+    mvi_key key = mvi_key_commit(ns, stamp), end = mvi_key_after(key);
+    mvi_record_encode(record, set, &value);
+    int rc = value.failed ? mv_fail(MV_NOMEM, "out of memory for a commit record") : MV_OK;
+    *bytes += key.size + value.size;
+    if (!rc && txn)
+        rc = kv_clear_range(txn, mvi_key_slice(&key), mvi_key_slice(&end));
+    if (!rc && txn)
+        rc = kv_set(txn, mvi_key_slice(&key), mvi_slice(value.data, value.size));
+    if (!rc)
+        rc = put_chunks(txn, ns, stamp, set, mvi_record_chunks(record, set.size), bytes);
+    mvi_buf_free(&value);
+    return rc;
 }
 
 void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target)

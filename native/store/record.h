@@ -65,12 +65,20 @@ typedef struct mvi_record {
     mv_slice packed; /* the statements as texts.h packs them, instead of the others; borrowed too */
 } mvi_record;
 #define MVI_SET_CHUNK 60000 /* bytes of a page set in one value */
+#define MVI_RECORD_ADVISED 95000 /* bytes of texts and set in one value; a cluster takes 100,000 */
+/* In how many chunks the set stands beside the record; 0: in it. */
+size_t mvi_record_chunks(const mvi_record *record, size_t set_size);
 /* Appends the record; `set_bytes` is the encoded page set, left out if it needs chunks. */
 void mvi_record_encode(const mvi_record *record, mv_slice set_bytes, mvi_buf *out);
 int mvi_record_decode(mv_slice value, mvi_record *record);
 
 /* Appends the text of a record's statements, which may be packed. MV_CORRUPT, MV_NOMEM. */
 int mvi_record_statements(const mvi_record *record, mvi_buf *out);
+
+/* Writes a record whose stamp is known, in the place of the one there was; `txn` NULL: only counts.
+ * Adds the bytes of its keys and values. */
+int mvi_record_put(kv_txn *txn, uint32_t ns, const mv_stamp *stamp, const mvi_record *record, mv_slice set,
+                   uint64_t *bytes);
 
 /* Gives an encoded record other stamps: of the version before and, of a revert, of its target. */
 void mvi_record_restamp(uint8_t *value, size_t size, const mv_stamp *previous, const mv_stamp *target);

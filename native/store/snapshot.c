@@ -128,6 +128,7 @@ void mvi_take(mv_db *db, const mvi_latest *latest, int stale)
 {
     db->newer += mvi_stamp_cmp(&latest->stamp, &db->snap.stamp) != 0;
     db->snap = *latest;
+    mvi_hold_follow(db);
     db->view_fits = db->view != NULL;
     if (stale)
         mvi_pageset_clear(&db->served);
@@ -174,8 +175,10 @@ int mv_db_begin(mv_db *db, int *stale)
 
 void mv_db_end(mv_db *db)
 {
-    if (!db->pinned && !db->staleness_ms)
-        mvi_view_drop(db);
+    if (db->pinned || db->staleness_ms)
+        return;
+    mvi_view_drop(db);
+    mvi_hold_release(db);
 }
 
 int mv_db_max_staleness(mv_db *db, unsigned ms)
@@ -232,7 +235,14 @@ int mv_db_pin(mv_db *db, const mv_stamp *stamp)
     int rc = mvi_stamp_is_zero(stamp) ? MV_OK : find_version(db, stamp, &snap);
     if (rc)
         return rc;
+    mvi_latest before = db->snap;
     db->snap = snap;
+    rc = mvi_hold_pin(db);
+    if (rc) {
+        db->snap = before;
+        mvi_hold_back(db);
+        return rc;
+    }
     db->pinned = 1;
     mvi_pageset_clear(&db->served);
     return MV_OK;
@@ -244,6 +254,7 @@ int mv_db_unpin(mv_db *db)
         return mv_fail(MV_MISUSE, "cannot go to another version inside a write transaction: commit or roll back first");
     db->pinned = 0;
     mvi_view_drop(db);
+    mvi_hold_release(db);
     mvi_pageset_clear(&db->served);
     int stale;
     return mv_db_begin(db, &stale);

@@ -121,6 +121,7 @@ static int check_format(mv_store *store)
 static void destroy(mv_store *store)
 {
     mvi_hostlock_close(store->locks);
+    mvi_readers_close(store->readers);
     mvi_cache_free(store->cache);
     kv_close(store->kv);
     free(store->url);
@@ -151,6 +152,8 @@ static int create(const char *url, mv_store **out)
     }
     if (!rc)
         rc = mvi_hostlock_open(store->traits->lock_directory, &store->locks);
+    if (!rc)
+        rc = mvi_readers_open(store->traits->lock_directory, &store->readers);
     if (!rc)
         store->domain = mvi_hostlock_domain(store->locks);
     if (rc)

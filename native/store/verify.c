@@ -7,7 +7,11 @@
  *   - an image was replaced by the commit that wrote the next one, or that commit cut the
  *     page off;
  *   - every page a commit names, and that the database then had, has an image of it;
- *   - commits are linked, their times do not go back, and the time index has each.
+ *   - commits are linked, their times do not go back, and the time index has each;
+ *   - tags and branches name versions that are there.
+ *
+ * Where versions were forgotten the first one after them stands for them, and their pages stand in its
+ * record. Which of them cut a page off, or wrote one that was gone again, nobody knows any more.
  *
  * It takes long, so others commit meanwhile. The versions looked at are those up to the
  * newest one at the beginning; their records and history do not change any more. A page's
@@ -24,6 +28,7 @@
 typedef struct vcommit {
     mv_stamp stamp;
     uint32_t pages;
+    int merged; /* it stands for forgotten versions too */
     mvi_pageset claimed; /* by the record; a page leaves the set when its image was seen */
     mvi_pageset all;
 } vcommit;
@@ -100,6 +105,7 @@ static int check_record(verifier *v, const mv_stamp *stamp, const mvi_record *re
     vcommit *c = add_commit(v, stamp, record->pages);
     if (!c)
         return mv_fail(MV_NOMEM, "out of memory verifying");
+    c->merged = record->merged > 0;
     mvi_key time = mvi_key_time(v->db->ns, record->ms, stamp);
     int timed = kv_get(txn, mvi_key_slice(&time), &value);
     int rc = timed == MV_NOTFOUND ? MV_OK : timed;
@@ -160,20 +166,19 @@ static void check_newest_record(verifier *v)
                 v->commits[v->n - 1].pages);
 }
 
+/* The version of that stamp, or the one that stands for it. */
 static vcommit *find_commit(const verifier *v, const mv_stamp *stamp)
 {
     size_t low = 0, high = v->n;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        int c = mvi_stamp_cmp(&v->commits[middle].stamp, stamp);
-        if (c == 0)
-            return &v->commits[middle];
-        if (c < 0)
+        if (mvi_stamp_cmp(&v->commits[middle].stamp, stamp) < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    return NULL;
+    vcommit *c = low < v->n ? &v->commits[low] : NULL;
+    return c && (c->merged || mvi_stamp_cmp(&c->stamp, stamp) == 0) ? c : NULL;
 }
 
 /* ---- images ----------------------------------------------------------------- */
@@ -305,7 +310,7 @@ static int begin_page(verifier *v, uint32_t pgno, const vcommit *pending, vpage 
 static void check_link(verifier *v, const vpage *p, const mv_stamp *replaced, int later)
 {
     vcommit *c = later ? NULL : expect(v, p->pgno, replaced, "replaced");
-    if (later || mvi_stamp_cmp(replaced, &p->newer) == 0 || (c && p->pgno > c->pages))
+    if (later || mvi_stamp_cmp(replaced, &p->newer) == 0 || (c && (p->pgno > c->pages || c->merged)))
         return;
     problem(v, "page %u: the image that version %s wrote over an older one is missing", p->pgno, HEX(replaced));
 }
@@ -479,6 +484,28 @@ static int read_newest(kv_txn *txn, void *ctx)
     return mvi_get_latest(txn, v->db->ns, &v->latest);
 }
 
+/* Tags or branches. */
+static int check_names(verifier *v, char kind, const char *what)
+{
+    mvi_walk walk = mvi_walk_kind(&v->piece, v->db->ns, kind);
+    int rc = MV_OK;
+    while (!rc) {
+        mv_slice key, value;
+        mv_stamp stamp;
+        int later = 0;
+        rc = mvi_walk_next(&walk, &key, &value);
+        if (rc || value.size != MV_STAMP_SIZE)
+            continue;
+        memcpy(stamp.bytes, value.data, MV_STAMP_SIZE);
+        rc = mvi_walk_again(&walk, look_up(v, &stamp, &later));
+        const vcommit *c = find_commit(v, &stamp);
+        if (!rc && !later && walk.last.size && (!c || mvi_stamp_cmp(&c->stamp, &stamp) != 0))
+            problem(v, "a %s is of version %s, which has no record", what, HEX(&stamp));
+    }
+    mvi_walk_close(&walk);
+    return rc == MV_NOTFOUND ? MV_OK : rc;
+}
+
 static int verify(verifier *v)
 {
     int rc = mvi_read_in(v->db->store, read_newest, v);
@@ -487,10 +514,14 @@ static int verify(verifier *v)
     if (!rc)
         check_newest_record(v);
     if (!rc)
+        rc = check_names(v, 'g', "tag");
+    if (!rc)
+        rc = check_names(v, 'b', "branch");
+    if (!rc)
         rc = check_pages(v);
     mvi_piece_end(&v->piece);
     for (size_t i = 0; i < v->n && !rc && !v->check->stop; i++)
-        for (uint32_t p = mvi_pageset_next(&v->commits[i].claimed, 0); p && p <= v->commits[i].pages;
+        for (uint32_t p = v->commits[i].merged ? 0 : mvi_pageset_next(&v->commits[i].claimed, 0); p && p <= v->commits[i].pages;
              p = mvi_pageset_next(&v->commits[i].claimed, p))
             problem(v, "page %u: version %s changed it and its image is missing", p, HEX(&v->commits[i].stamp));
     return rc;
@@ -505,9 +536,15 @@ int mv_db_verify(mv_db *db, mv_check *check)
                   .previous_ms = db->line->base.ms,
                   .newer = malloc(MVI_PAGE_MAX),
                   .page = malloc(MVI_PAGE_MAX)};
+    uint32_t slot;
     check->images = check->problems = 0;
     check->stop = 0;
-    int rc = v.newer && v.page ? verify(&v) : mv_fail(MV_NOMEM, "out of memory verifying");
+    int rc = v.newer && v.page ? MV_OK : mv_fail(MV_NOMEM, "out of memory verifying");
+    int held = !rc && (rc = mvi_hold_all(db->store, db->ns, &slot)) == MV_OK;
+    if (held)
+        rc = verify(&v);
+    if (held)
+        mvi_hold_all_end(db->store, db->ns, slot);
     if (rc == MV_CORRUPT) { /* so damaged that the rest cannot be compared with it */
         problem(&v, "%s", mv_error_text());
         rc = MV_OK;

@@ -179,6 +179,51 @@ static void a_copy_goes_on_with_greater_stamps(void)
     a_copy_goes_on((uint64_t)3 << 62); /* they cannot be: versions have new names */
 }
 
+/* Versions that were forgotten are not in the copy, under new names either; tags and the policy are. */
+static void what_is_left_is_copied(uint64_t stamps)
+{
+    pair p;
+    mv_copy copy = {.as = NULL};
+    mv_policy policy = {.all_ms = 0, .weekly = 3};
+    mv_gc gc = {.now_ms = mvi_now_ms() + 24 * 3600 * 1000};
+    size_t n = 0;
+    mv_db *db;
+    pair_begin(&p, "lmdb:", "lmdb:", stamps);
+    OK(mv_db_set_policy(p.db, &policy));
+    for (size_t i = 0; i < p.m.n; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "%zu", i);
+        if (i < 9 || i % 4 == 0 || i + 1 == p.m.n) {
+            OK(mv_db_tag(p.db, name, &p.m.versions[i].stamp));
+            p.m.versions[n++] = p.m.versions[i];
+        } else {
+            free(p.m.versions[i].bytes);
+        }
+    }
+    OK(mv_db_gc(p.db, &gc));
+    EQUAL(p.m.n - n, gc.removed);
+    p.m.n = n;
+    OK(mv_copy_database(p.from, p.id, p.to, &copy));
+    EQUAL(n, copy.versions);
+    EQUAL(stamps ? n : 0, copy.renamed);
+    check_copy(&p, "a");
+    OK(mv_db_open(p.to, "a", 0, &db));
+    OK(mv_db_policy(db, &policy));
+    EQUAL(3, policy.weekly);
+    gc = (mv_gc){.now_ms = gc.now_ms};
+    OK(mv_db_gc(db, &gc));
+    EQUAL(0, gc.removed);
+    EQUAL(n - 1, gc.for_tags); /* the newest needs none */
+    mv_db_close(db);
+    pair_end(&p);
+}
+
+static void what_was_forgotten_is_not_copied(void)
+{
+    what_is_left_is_copied(0);
+    what_is_left_is_copied((uint64_t)3 << 62);
+}
+
 /* Commits come while it is copied: the copy ends with the version of its beginning. */
 typedef struct intruder {
     pair *p;
@@ -361,6 +406,7 @@ static void a_damaged_copy_is_not_shown(void)
 
 void store_copy(void)
 {
+    RUN(what_was_forgotten_is_not_copied);
     RUN(a_copy_has_every_version_under_its_name);
     RUN(a_copy_goes_on_with_greater_stamps);
     RUN_WITH(a_copy_is_of_the_version_of_its_beginning, "0");

@@ -296,6 +296,24 @@ static void a_set_of_pages_in_chunks_is_whole(void)
     mv_store_close(store);
 }
 
+/* A page that was staged, cut off, and is what it was before again: nothing of the staged one shows. */
+static void a_page_that_became_as_before_is_unchanged(void)
+{
+    bench b;
+    bench_begin(&b);
+    model_write_page(&b.m, b.db, 3, FILL_ZERO);
+    model_commit(&b.m, b.db);
+    model_write_page(&b.m, b.db, 3, FILL_NOISE);
+    for (uint32_t p = 4; p <= PAGES; p++)
+        model_write_page(&b.m, b.db, p, FILL_NOISE); /* staged */
+    model_truncate(&b.m, b.db, 2);
+    model_truncate(&b.m, b.db, PAGES); /* zeros */
+    model_write_page(&b.m, b.db, 2, FILL_NOISE);
+    model_commit(&b.m, b.db);
+    model_check_now(&b.m, b.db);
+    bench_end(&b);
+}
+
 void store_large(void)
 {
     RUN(a_commit_whose_move_stopped_is_whole);
@@ -306,5 +324,6 @@ void store_large(void)
     RUN(a_page_that_comes_back_as_it_was_is_so);
     RUN(a_forgotten_commit_happens_once);
     RUN(a_large_commit_that_failed_is_made_again);
+    RUN(a_page_that_became_as_before_is_unchanged);
     RUN(a_set_of_pages_in_chunks_is_whole);
 }

@@ -316,7 +316,60 @@ static int run_read_past(bench *b, mv_stamp *made)
     return rc ? rc : unpinned;
 }
 
+/* ---- forgetting ---------------------------------------------------------------- */
+
+/* Some versions more, of which the first one has a tag. */
+static void prepare_gc(bench *b)
+{
+    static unsigned tag;
+    mv_policy policy = {.all_ms = 0};
+    char name[16];
+    OK(mv_db_set_policy(b->db, &policy));
+    OK(mv_db_lock(b->db));
+    for (uint32_t i = 0; i < 4; i++) {
+        for (uint32_t p = 1; p <= 5; p++)
+            model_write_page(&b->m, b->db, p, p == 2 ? FILL_TEXT : FILL_SPARSE);
+        if (i == 2)
+            model_truncate(&b->m, b->db, 3);
+        model_commit(&b->m, b->db);
+        snprintf(name, sizeof name, "%u", tag++);
+        if (i == 0)
+            OK(mv_db_tag(b->db, name, &b->m.versions[b->m.n - 1].stamp));
+    }
+    mv_db_unlock(b->db);
+}
+
+static int run_gc(bench *b, mv_stamp *made)
+{
+    mv_gc gc = {.now_ms = mvi_now_ms() + 24 * 3600 * 1000};
+    (void)made;
+    return mv_db_gc(b->db, &gc);
+}
+
+/* What is there reads as it was; what is not there has neither a tag nor is it the newest. */
+static void after_gc(bench *b, int happened, const mv_stamp *made)
+{
+    model *m = &b->m;
+    mv_version version;
+    size_t n = 0;
+    (void)happened, (void)made;
+    for (size_t i = 0; i < m->n; i++) {
+        int rc = mv_db_version(b->db, &m->versions[i].stamp, &version);
+        if (rc == MV_OK) {
+            m->versions[n++] = m->versions[i];
+            continue;
+        }
+        IS(MV_NOVERSION, rc);
+        CHECK(i + 1 < m->n);
+        IS(MV_NOVERSION, mv_db_tag(b->db, "late", &m->versions[i].stamp));
+        free(m->versions[i].bytes);
+    }
+    m->n = n;
+    model_check_all(m, b->store, "a");
+}
+
 static const work works[] = {
+    {"gc", prepare_gc, run_gc, after_gc, is_unchanged},
     {"open", close_first, run_open, after_nothing, is_unchanged},
     {"read", drop_the_cache, run_read, after_nothing, is_unchanged},
     {"read a past version", drop_the_cache, run_read_past, after_nothing, is_unchanged},

@@ -11,7 +11,7 @@ static const struct {
     {"codec", store_codec}, {"names", store_names},   {"versions", store_versions},
     {"large", store_large}, {"damage", store_damage}, {"threads", store_threads},
     {"walk", store_walk},   {"copy", store_copy},
-    {"branch", store_branch}, {"usage", store_usage},
+    {"branch", store_branch}, {"gc", store_gc}, {"usage", store_usage},
 };
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@ void store_damage(void);
 void store_threads(void);
 void store_walk(void);
 void store_copy(void);
+void store_gc(void);
 void store_branch(void);
 void store_usage(void);
 

@@ -99,7 +99,10 @@ def test_what_python_declares_is_what_the_headers_say() -> None:
 
 @pytest.mark.parametrize(
     ("struct", "header"),
-    [(name, "store/mvstore.h") for name in ("mv_info", "mv_snapshot", "mv_version", "mv_usage", "mv_check")]
+    [
+        (name, "store/mvstore.h")
+        for name in ("mv_info", "mv_snapshot", "mv_version", "mv_usage", "mv_check", "mv_gc")
+    ]
     + [("mv_copy", "store/mvstore.h")]
     + [(name, "rows/rows.h") for name in ("mv_rowids", "mv_suspects", "mv_place", "mv_rows_cost")],
 )
