@@ -28,31 +28,33 @@ void mvi_json_end(mvi_buf *b, char bracket)
 void mvi_json_text(mvi_buf *b, const char *text, size_t n)
 {
     char escaped[8];
+    size_t plain = 0; /* from here on nothing had to be escaped */
     separate(b);
     mvi_buf_byte(b, '"');
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            mvi_buf_byte(b, '\\');
-        if (c >= ' ') {
-            mvi_buf_byte(b, c);
-        } else {
-            snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)c);
-            add(b, escaped);
-        }
+        if (c >= ' ' && c != '"' && c != '\\')
+            continue;
+        snprintf(escaped, sizeof escaped, c < ' ' ? "\\u%04x" : "\\%c", (unsigned)c);
+        mvi_buf_add(b, text + plain, i - plain);
+        add(b, escaped);
+        plain = i + 1;
     }
+    if (n > plain)
+        mvi_buf_add(b, text + plain, n - plain);
     mvi_buf_byte(b, '"');
 }
 
 void mvi_json_hex(mvi_buf *b, const void *bytes, size_t n)
 {
-    const uint8_t *at = bytes;
-    char digits[3];
+    static const char digits[] = "0123456789abcdef";
+    const uint8_t *from = bytes;
     separate(b);
     mvi_buf_byte(b, '"');
-    for (size_t i = 0; i < n; i++) {
-        snprintf(digits, sizeof digits, "%02x", (unsigned)at[i]);
-        add(b, digits);
+    uint8_t *to = mvi_buf_grow(b, 2 * n);
+    for (size_t i = 0; to && i < n; i++) {
+        *to++ = (uint8_t)digits[from[i] >> 4];
+        *to++ = (uint8_t)digits[from[i] & 15];
     }
     mvi_buf_byte(b, '"');
 }
