@@ -363,6 +363,12 @@ def test_without_the_package_the_command_tells_how_to_get_it(
     assert result.exit_code == 1
     assert history.INSTALL in result.stderr
     assert "pip install 'mvsqlite-py[tui]'" in history.INSTALL
+
+
+def test_without_a_terminal_the_command_names_the_log(database: mvsqlite_py.Database, store_url: str) -> None:
+    result = CliRunner(env={"MVSQLITE_STORE": store_url}).invoke(mvsqlite, ["history", database.name])
+    assert result.exit_code == 1
+    assert "mvsqlite log NAME" in result.stderr
     json = CliRunner(env={"MVSQLITE_STORE": store_url}).invoke(mvsqlite, ["history", database.name, "--json"])
     assert json.exit_code == 2
     assert "mvsqlite log NAME --json" in json.output
