@@ -71,10 +71,8 @@ def test_every_command_has_help_an_example_a_store_and_json(
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-    promised = (
-        "branch branches copy create doctor export history import log "
-        "ls promote rename rm settings shell stat undelete verify"
-    )
+        "branch branches copy create doctor export gc history import log "
+        "ls promote rename retention rm settings shell stat tag tags undelete untag verify"
     )
     assert " ".join(sorted(mvsqlite.commands)) == promised
     assert sorted(mvrevert.commands) == ["blame", "diff", "log", "show", "to", "undo"]
