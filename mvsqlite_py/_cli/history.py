@@ -1,5 +1,7 @@
 """``mvsqlite history``: the versions of a database on the whole terminal."""
 
+import sys
+
 import click
 
 from mvsqlite_py._cli._common import Session, common, example
@@ -27,4 +29,6 @@ def history_command(group: click.Group) -> None:
             if (error.name or "").partition(".")[0] != "textual":
                 raise
             raise click.ClickException(INSTALL) from error
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise click.ClickException("the view needs a terminal; for a pipe there is: mvsqlite log NAME")
         HistoryApp(session, session.store.database(name)).run()

@@ -203,19 +203,17 @@ def test_rows_that_moved_on_are_told_before_undoing(view: View, database: mvsqli
 
 
 def test_an_error_is_told_in_a_dialog(view: View, database: mvsqlite_py.Database) -> None:
-    """The first version cannot be undone; and the database may be gone."""
+    """Here the database is gone."""
 
     async def scenario(keys: Keys) -> None:
-        await keys.press("end", "u")
-        assert "failed" in keys.box.classes
-        assert "nothing was done" in keys.screen()
-        assert "there is no earlier state" in " ".join(keys.screen().replace("│", " ").split())
-        await keys.press("escape")
         database.store.delete(database.name)
-        await keys.press("home", "r")
-        assert "notes.db" in keys.screen()
-        assert "failed" in keys.box.classes
-        await keys.press("escape", "f5")
+        for key in ("u", "r"):
+            await keys.press(key)
+            assert "failed" in keys.box.classes
+            assert "nothing was done" in keys.screen()
+            assert 'no database "notes.db"' in keys.screen()
+            await keys.press("escape")
+        await keys.press("f5")
         assert "The versions cannot be read" in keys.screen()
 
     view(scenario)
@@ -365,6 +363,12 @@ def test_without_the_package_the_command_tells_how_to_get_it(
     assert result.exit_code == 1
     assert history.INSTALL in result.stderr
     assert "pip install 'mvsqlite-py[tui]'" in history.INSTALL
+
+
+def test_without_a_terminal_the_command_names_the_log(database: mvsqlite_py.Database, store_url: str) -> None:
+    result = CliRunner(env={"MVSQLITE_STORE": store_url}).invoke(mvsqlite, ["history", database.name])
+    assert result.exit_code == 1
+    assert "mvsqlite log NAME" in result.stderr
     json = CliRunner(env={"MVSQLITE_STORE": store_url}).invoke(mvsqlite, ["history", database.name, "--json"])
     assert json.exit_code == 2
     assert "mvsqlite log NAME --json" in json.output
