@@ -19,6 +19,7 @@ from benchmarks import (
     commits,
     diff_one_row,
     full_scan,
+    gc,
     history_size,
     memory,
     mix,
@@ -57,6 +58,7 @@ BENCHMARKS: list[ModuleType] = [
     memory,
     open_close,
     undo,
+    gc,
 ]
 
 

@@ -60,13 +60,6 @@ static int make_plan(work *w)
     return rc;
 }
 
-static size_t next_to_go(const mvi_plan *plan, size_t i)
-{
-    while (i < plan->n && plan->versions[i].keep)
-        i++;
-    return i;
-}
-
 /* After a step that was committed. */
 static int took_step(work *w, mvi_gc_step *s)
 {
@@ -75,13 +68,13 @@ static int took_step(work *w, mvi_gc_step *s)
     gc->images += s->forgetting.images;
     gc->bytes += s->forgetting.bytes;
     if (s->kept) { /* since the plan was made */
-        mvi_planned *v = &s->plan->versions[s->first];
+        mvi_planned *v = &s->plan->versions[s->next];
         v->keep = 1;
         gc->kept++;
         w->of--;
         count_need(gc, mvi_needs_why(&s->needs, &v->stamp));
     }
-    s->first += s->removed;
+    s->first = s->next;
     return s->removed || s->rest || s->kept ? tell(w) : MV_OK;
 }
 
@@ -91,8 +84,8 @@ static int run_plan(work *w, mvi_gc_step *s)
     s->first = 0;
     s->plan = &w->plan;
     do {
-        s->first = next_to_go(&w->plan, s->first);
-        if (s->first >= w->plan.n)
+        s->first = mvi_plan_next(&w->plan, s->first);
+        if (s->first == w->plan.n)
             s->plan = NULL; /* what is left are pages */
         rc = mvi_gc_step_run(s);
         if (rc == MVI_PENDING_FIRST)

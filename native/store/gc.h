@@ -38,6 +38,8 @@ typedef struct mvi_plan {
 /* Reads the versions there are, and marks those that the policy keeps. */
 int mvi_plan_make(mv_store *store, uint32_t ns, const mv_policy *policy, uint64_t now_ms, mvi_plan *plan);
 void mvi_plan_free(mvi_plan *plan);
+/* The first version from i on that goes; plan->n: none. */
+size_t mvi_plan_next(const mvi_plan *plan, size_t i);
 
 /* ---- hold.c ------------------------------------------------------------------ */
 
@@ -91,10 +93,12 @@ typedef struct mvi_gc_step {
     uint32_t ns;
     const uint8_t *mine; /* the caller's own hold; NULL: none */
     mvi_plan *plan;      /* NULL: only pages are left */
-    size_t first;        /* the version in the plan that is next to go */
+    size_t first;        /* the version in the plan that is next to go; after a step, what comes then */
     size_t pages_max;
     /* of one run: */
     mvi_needs needs;
+    size_t next, spent; /* where in the plan it is; images that went, at most */
+    /* of one row of versions that go together: */
     mvi_merged versions[MVI_VERSIONS_A_STEP + 2]; /* those that go, then the one that stands for them */
     size_t n;
     mv_stamp previous;       /* of the first of them */

@@ -7,12 +7,19 @@
 #define PAGES_A_STEP 256
 #define PAUSE_MAX_NS 5000000
 
-static void reset(mvi_gc_step *s)
+static void reset_row(mvi_gc_step *s)
 {
     mvi_pageset_clear(&s->once);
     mvi_pageset_clear(&s->twice);
     s->n = s->repeats = s->last.size = 0;
-    s->merged = s->record_bytes = s->removed = 0;
+    s->merged = s->record_bytes = 0;
+}
+
+static void reset(mvi_gc_step *s)
+{
+    reset_row(s);
+    s->next = s->first;
+    s->removed = s->spent = 0;
     s->rest = s->kept = 0;
     s->forgetting = (mvi_forgetting){.store = s->store, .ns = s->ns, .write = 1};
 }
@@ -43,7 +50,7 @@ int mvi_unite(mvi_pageset *once, mvi_pageset *twice, const mvi_pageset *here)
 /* 1: the version at the end of those read can go too. */
 static int may_go(const mvi_gc_step *s)
 {
-    const mvi_planned *v = &s->plan->versions[s->first + s->n - 1];
+    const mvi_planned *v = &s->plan->versions[s->next + s->n - 1];
     return s->n <= MVI_VERSIONS_A_STEP && !v->keep && !mvi_needs_why(&s->needs, &v->stamp);
 }
 
@@ -52,7 +59,7 @@ static int take_record(mvi_gc_step *s, kv_txn *txn, const mv_stamp *stamp, mv_sl
 {
     reading r = {.s = s};
     mvi_record record;
-    if (s->first + s->n >= s->plan->n || mvi_stamp_cmp(stamp, &s->plan->versions[s->first + s->n].stamp) != 0)
+    if (s->next + s->n >= s->plan->n || mvi_stamp_cmp(stamp, &s->plan->versions[s->next + s->n].stamp) != 0)
         return MVI_PLAN_AGAIN;
     int rc = mvi_record_decode(value, &record);
     if (!rc)
@@ -80,7 +87,7 @@ static int take_record(mvi_gc_step *s, kv_txn *txn, const mv_stamp *stamp, mv_sl
 /* The records from the first version on. Where it ends is the version that stands for the others. */
 static int read_records(mvi_gc_step *s, kv_txn *txn)
 {
-    mvi_key begin = mvi_key_commit(s->ns, &s->plan->versions[s->first].stamp), end;
+    mvi_key begin = mvi_key_commit(s->ns, &s->plan->versions[s->next].stamp), end;
     mvi_key all = mvi_key_kind('c', s->ns);
     end = mvi_key_after(all);
     kv_cursor *cursor;
@@ -270,20 +277,16 @@ static int begin_step(mvi_gc_step *s, kv_txn *txn, uint32_t *rest)
     return !rc && (*rest || s->plan) ? check_readers(s) : rc;
 }
 
-static int forget_versions(mvi_gc_step *s, kv_txn *txn)
+/* Versions in a row. Nothing is written before it is known that all of it can be. */
+static int forget_row(mvi_gc_step *s, kv_txn *txn)
 {
     uint32_t next = 0;
-    if (mvi_needs_why(&s->needs, &s->plan->versions[s->first].stamp)) {
-        s->kept = 1;
-        return KV_NOTHING;
-    }
+    reset_row(s);
     int rc = read_records(s, txn);
     if (!rc)
         rc = guard_records(s, txn);
     if (!rc)
         rc = check_settled(s, txn);
-    if (!rc)
-        rc = mvi_need_format(txn, 2);
     if (!rc)
         rc = merge_records(s, txn);
     if (rc)
@@ -293,7 +296,27 @@ static int forget_versions(mvi_gc_step *s, kv_txn *txn)
     rc = forget_some(s, txn, &s->twice, 1, &next);
     if (!rc && next)
         rc = set_rest(s, txn, next);
-    s->removed = s->n - 1;
+    s->removed += s->n - 1;
+    s->spent += s->repeats;
+    s->next += s->n - 1;
+    return rc;
+}
+
+/* Rows of versions between those that are left, as long as there is room. */
+static int forget_versions(mvi_gc_step *s, kv_txn *txn)
+{
+    int rc = mvi_need_format(txn, 2);
+    while (!rc && !s->rest && s->spent < s->pages_max && s->removed < MVI_VERSIONS_A_STEP) {
+        s->next = mvi_plan_next(s->plan, s->next);
+        if (s->next == s->plan->n)
+            break;
+        s->kept = mvi_needs_why(&s->needs, &s->plan->versions[s->next].stamp) != 0;
+        if (s->kept)
+            break;
+        rc = forget_row(s, txn);
+    }
+    if (s->removed && (rc == MVI_PLAN_AGAIN || rc == MVI_PENDING_FIRST))
+        rc = MV_OK; /* what was done so far counts; the next step finds the same */
     return rc;
 }
 
@@ -316,7 +339,7 @@ static int step_in(kv_txn *txn, void *ctx)
     s->removed = before.removed; /* the run before was committed: its records are gone */
     s->forgetting = before.forgetting;
     s->rest = before.rest;
-    s->n = before.n;
+    s->next = before.next;
     return KV_NOTHING;
 }
 

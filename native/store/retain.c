@@ -89,6 +89,13 @@ int mvi_plan_make(mv_store *store, uint32_t ns, const mv_policy *policy, uint64_
     return MV_OK;
 }
 
+size_t mvi_plan_next(const mvi_plan *plan, size_t i)
+{
+    while (i < plan->n && plan->versions[i].keep)
+        i++;
+    return i;
+}
+
 void mvi_plan_free(mvi_plan *plan)
 {
     free(plan->versions);

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
+import gc_worker
 import mvsqlite_py
 from mvsqlite_py import _retention
-from tests.crash import gc_worker
 
 SHORT_SECONDS = 10
 LONGEST_LIFE = 0.4
