@@ -12,8 +12,6 @@ int mvi_branch_make(kv_txn *txn, const mv_store *store, uint32_t parent, const m
         return rc ? rc : mv_fail(MV_EXISTS, "store %s has a database \"%s\" already: choose another name", store->url, as);
     rc = mvi_meta_get(txn, parent, &of);
     if (!rc)
-        rc = mvi_need_format(txn, 2);
-    if (!rc)
         rc = mvi_next_id(txn, ns);
     if (!rc)
         rc = mvi_name_set(txn, as, *ns);

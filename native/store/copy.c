@@ -356,8 +356,6 @@ static int show_in(kv_txn *txn, void *ctx)
     if (!rc && mvi_stamp_cmp(&newest, &latest.stamp) != 0)
         rc = mv_fail(MV_CONFLICT, "the unfinished copy \"%s\" was written by somebody: begin anew (--restart)", c->hidden);
     if (!rc)
-        rc = mvi_need_format(txn, 2);
-    if (!rc)
         rc = mvi_copy_put_tags(txn, c);
     if (!rc)
         rc = take_name(txn, c);

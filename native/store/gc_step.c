@@ -305,7 +305,7 @@ static int forget_row(mvi_gc_step *s, kv_txn *txn)
 /* Rows of versions between those that are left, as long as there is room. */
 static int forget_versions(mvi_gc_step *s, kv_txn *txn)
 {
-    int rc = mvi_need_format(txn, 2);
+    int rc = MV_OK;
     while (!rc && !s->rest && s->spent < s->pages_max && s->removed < MVI_VERSIONS_A_STEP) {
         s->next = mvi_plan_next(s->plan, s->next);
         if (s->next == s->plan->n)

@@ -163,8 +163,6 @@ int mvi_is_unfinished(const char *name);
 
 /* ---- policy.c ------------------------------------------------------------- */
 mv_policy mvi_policy_of(const mvi_meta *meta);
-/* Older releases must not read what this transaction writes: marks the store with the format. */
-int mvi_need_format(kv_txn *txn, uint32_t format);
 
 /* ---- revert.c --------------------------------------------------------------- */
 /* Writes into `db`, as its transaction, the state `target` of `from` (the same handle, or one of

@@ -13,18 +13,6 @@ mv_policy mvi_policy_of(const mvi_meta *meta)
     return meta->has_policy ? meta->policy : usual;
 }
 
-int mvi_need_format(kv_txn *txn, uint32_t format)
-{
-    mvi_key key = mvi_key_format();
-    mv_slice value;
-    uint8_t bytes[4];
-    int rc = kv_get(txn, mvi_key_slice(&key), &value);
-    if (rc || (value.size == 4 && mvi_get32(value.data) >= format))
-        return rc == MV_NOTFOUND ? mv_fail(MV_CORRUPT, "the store has no format number") : rc;
-    mvi_put32(bytes, format);
-    return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, 4));
-}
-
 typedef struct policy_work {
     mv_db *db;
     mv_policy *read;
@@ -56,8 +44,6 @@ static int write_in(kv_txn *txn, void *ctx)
     int rc = mvi_guard(txn, &key);
     if (!rc)
         rc = mvi_meta_get(txn, w->db->ns, &meta);
-    if (!rc)
-        rc = mvi_need_format(txn, 2);
     if (rc)
         return rc;
     meta.has_policy = 1;

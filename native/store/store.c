@@ -83,17 +83,19 @@ static int read_or_write_format(kv_txn *txn, void *ctx)
     mv_slice value;
     uint8_t bytes[4];
     int rc = kv_get(txn, mvi_key_slice(&key), &value);
-    if (!rc) {
+    if (!rc)
         check->found = value.size == 4 ? mvi_get32(value.data) : UINT32_MAX;
+    if (!rc && check->found >= MV_STORED_FORMAT)
         return KV_NOTHING;
-    }
-    if (rc != MV_NOTFOUND)
+    if (rc && rc != MV_NOTFOUND)
         return rc;
     check->found = MV_STORED_FORMAT;
     mvi_put32(bytes, MV_STORED_FORMAT);
     return kv_set(txn, mvi_key_slice(&key), mvi_slice(bytes, 4));
 }
 
+/* A store of an older format is read as it is, and marked with this one: what is written from now on
+ * older releases must not read. */
 static int check_format(mv_store *store)
 {
     format_check check = {0};
@@ -110,7 +112,7 @@ static int check_format(mv_store *store)
             check.found = value.size == 4 ? mvi_get32(value.data) : UINT32_MAX;
         kv_read_end(txn);
     } while (mvi_again(rc, &tries));
-    if (rc == MV_NOTFOUND)
+    if (rc == MV_NOTFOUND || (!rc && check.found < MV_STORED_FORMAT))
         rc = kv_transact(store->kv, read_or_write_format, &check, NULL);
     if (!rc && check.found > MV_STORED_FORMAT)
         rc = mv_fail(MV_FORMAT, "store %s has format %u, this release reads up to %u: use a newer release", store->url,

@@ -42,8 +42,7 @@ static int tag_in(kv_txn *txn, void *ctx)
     if (rc != MV_NOTFOUND)
         return rc ? rc : mv_fail(MV_EXISTS, "database \"%s\" has a tag \"%s\" already, of another version: take it back "
                                             "first, or choose another name", t->db->name, t->tag);
-    rc = mvi_need_format(txn, 2);
-    return rc ? rc : kv_set(txn, mvi_key_slice(&key), mvi_slice(t->stamp->bytes, MV_STAMP_SIZE));
+    return kv_set(txn, mvi_key_slice(&key), mvi_slice(t->stamp->bytes, MV_STAMP_SIZE));
 }
 
 int mv_db_tag(mv_db *db, const char *tag, const mv_stamp *stamp)

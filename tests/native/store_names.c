@@ -194,6 +194,32 @@ static void a_newer_format_is_refused(void)
     mv_store_close(store);
 }
 
+static int get_format(kv_txn *txn, void *ctx)
+{
+    mvi_key key = mvi_key_format();
+    mv_slice value;
+    int rc = kv_get(txn, mvi_key_slice(&key), &value);
+    *(uint32_t *)ctx = rc ? 0 : mvi_get32(value.data);
+    return rc ? rc : KV_NOTHING;
+}
+
+static void an_older_format_is_taken_over(void)
+{
+    char url[KIT_PATH];
+    mv_store *store;
+    uint32_t format = 1;
+    kit_store("", url);
+    OK(mv_store_open(url, &store));
+    OK(mv_create(store, "a"));
+    OK(kv_transact(store->kv, set_format, &format, NULL));
+    mv_store_close(store);
+    OK(mv_store_open(url, &store));
+    OK(kv_transact(store->kv, get_format, &format, NULL));
+    EQUAL(MV_STORED_FORMAT, format);
+    IS(MV_EXISTS, mv_create(store, "a"));
+    mv_store_close(store);
+}
+
 static void the_default_store_follows_the_environment(void)
 {
     char url[KIT_PATH];
@@ -349,6 +375,7 @@ void store_names(void)
     RUN(a_deleted_database_is_gone_for_those_who_have_it_open);
     RUN(a_name_is_changed_once_when_the_engine_forgets);
     RUN(a_newer_format_is_refused);
+    RUN(an_older_format_is_taken_over);
     RUN(the_default_store_follows_the_environment);
     RUN(moments_are_understood);
     RUN(local_time_is_the_zone_of_the_process);
