@@ -2,7 +2,7 @@
  *
  * Walks the versions from the newest back, and compares each with the one before. A row that a
  * version made is a state, told then; it was ended by the version that was last seen to change the
- * row, if any. Which that was is kept in a temporary database of its own, which goes to disk when
+ * row, if any. A version that stands for forgotten ones counts for theirs. Which it was is kept in a temporary database of its own, which goes to disk when
  * it grows. */
 #include "table.h"
 

@@ -6,6 +6,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ import apsw
 import pytest
 
 import mvsqlite_py
-from mvsqlite_py import _binding, dbapi
+from mvsqlite_py import _binding, _retention, dbapi
 
 Connect = Callable[..., Any]
 FAILURES = (apsw.Error, sqlite3.Error)
@@ -393,6 +394,46 @@ def test_a_condition_may_name_columns_that_came_later(connect: Connect) -> None:
     connection.execute("UPDATE a SET y = 'e' WHERE id = 2")
     told = rows(connection, "SELECT key, row FROM mv_history('a', 'y = ''d'' AND rowid > 0')")
     assert told == [('{"id":1}', '{"id":1,"x":"old"}'), ('{"id":2}', '{"id":2,"x":"old"}')]
+
+
+def test_what_was_forgotten_is_not_told(
+    connect: Connect, store: mvsqlite_py.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States of forgotten versions are gone; what they left is told of the version that stands for them."""
+    connection = connect()
+    connection.execute("CREATE TABLE a(id INTEGER PRIMARY KEY, x)")
+    for sql in (
+        "INSERT INTO a VALUES (1, 'old'), (2, 'old')",
+        "UPDATE a SET x = 'lost' WHERE id = 2",
+        "UPDATE a SET x = 'kept' WHERE id = 2",
+        "UPDATE a SET x = 'lost' WHERE id = 2",
+        "UPDATE a SET x = 'new' WHERE id = 2",
+    ):
+        connection.execute(sql)
+    database, known = store.database("a.db"), versions(connection)
+    connection.close()
+    database.tag("here", version=known[3])
+    database.set_policy(mvsqlite_py.Policy(keep_all=0, least=0))
+    monkeypatch.setattr(_retention, "clock_ms", lambda: int((time.time() + 24 * 3600) * 1000))
+    database.gc()
+    connection = connect()
+    left = versions(connection)
+    assert left == [known[3], known[5]]
+    assert rows(
+        connection, "SELECT row ->> 'x', kind, version, time IS NULL, ended FROM mv_history('a')"
+    ) == [
+        ("new", "changed", known[5], 0, None),
+        ("old", "added", known[3], 0, None),
+        ("kept", "added", known[3], 0, known[5]),
+    ]
+    assert rows(connection, "SELECT DISTINCT added, removed, changed FROM mv_changed(?)", known[5]) == [
+        (0, 0, 1)
+    ]
+    told = rows(connection, "SELECT DISTINCT added, changed FROM mv_changed(?) WHERE name = 'a'", known[3])
+    assert told == [(2, 0)]
+    assert rows(connection, "SELECT merged FROM mv_log") == [(1,), (3,)]
+    with pytest.raises(FAILURES, match=known[1]):
+        rows(connection, "SELECT * FROM mv_diff('a', ?)", known[1])
 
 
 @pytest.mark.parametrize(
