@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mvsqlite_py import _binding, _retention
 from mvsqlite_py._binding import check, encode, ffi, lib
@@ -27,11 +27,6 @@ Moment = str | datetime | int | float
 
 
 KINDS = ("commit", "revert", "promote")
-
-Statements = Literal["text", "off", "values"]
-"""What commits record of their statements."""
-STATEMENTS: tuple[Statements, ...] = ("text", "off", "values")
-"""In the order of ``mv_statement_mode``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,28 +286,6 @@ class Database:
             return [_day(days[0][i]) for i in range(n[0])]
         finally:
             lib.mv_free(days[0])
-
-    @property
-    def statements(self) -> Statements:
-        """What commits record of their statements, unless a connection or process asks for less."""
-        policy = ffi.new("mv_policy *")
-        with self._open() as db:
-            check(lib.mv_db_policy(db, policy))
-        return STATEMENTS[int(policy.statements)]
-
-    def record_statements(self, mode: Statements) -> None:
-        """Sets what commits record of their statements.
-
-        ``text``: their text, without bound values; ``values``: with them; ``off``: nothing.
-        Processes that have the database open follow within ten seconds.
-        """
-        if mode not in STATEMENTS:
-            raise ValueError(f"statements are recorded as text, off or values, not {mode!r}")
-        policy = ffi.new("mv_policy *")
-        with self._open() as db:
-            check(lib.mv_db_policy(db, policy))
-            policy.statements = STATEMENTS.index(mode)
-            check(lib.mv_db_set_policy(db, policy))
 
     def verify(self, *, progress: Callable[[int, int], None] | None = None) -> Verification:
         """Reads every image of every version and every record, and tells what is wrong.

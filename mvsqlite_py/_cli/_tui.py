@@ -109,6 +109,7 @@ class HistoryApp(App[None]):
         Binding("u", "undo", "Undo"),
         Binding("r", "revert", "Revert to"),
         Binding("b", "branch", "Branch"),
+        Binding("t", "tag", "Tag"),
         Binding("slash", "search", "Search", key_display="/"),
         Binding("escape", "search_none", "All", show=False),
         Binding("f5", "reload", "New versions", show=False),
@@ -423,3 +424,22 @@ class HistoryApp(App[None]):
             return lambda: self._tell(title, [*lines, f"  {command}"])
 
         self.push_screen(Ask(f"{title}: its name"), named)
+
+    def action_tag(self) -> None:
+        entry = self.versions.chosen
+        if not entry:
+            return
+        version, name = entry.version.version, self._database.name
+        title = f"Tag version {short(version)}"
+
+        def named(tag: str | None) -> None:
+            if tag is not None:
+                self._act(title, lambda: give(tag))
+
+        def give(tag: str) -> Callable[[], None]:
+            self._database.tag(tag, version=version)
+            lines = [f'Version {short(version)} is "{tag}" and kept for ever. To take this back:']
+            command = self._session.command("mvsqlite", "untag", name, tag)
+            return lambda: self._tell(title, [*lines, f"  {command}"])
+
+        self.push_screen(Ask(f"{title}: a name for it"), named)

@@ -19,6 +19,7 @@ Enter d    all about the version, on the whole screen
 u          undo: take back what it did, and keep later work
 r          revert: set the whole database to this version
 b          branch: a database that begins as this version
+t          tag: a name for this version, which is kept for ever
 /          only versions with a text: in message, SQL, program
 Esc        all versions again
 F5         look for new versions

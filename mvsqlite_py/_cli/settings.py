@@ -1,11 +1,11 @@
 """``mvsqlite settings``: what holds for one database, whoever opens it."""
 
-from typing import cast
+from dataclasses import replace
 
 import click
 
 from mvsqlite_py._cli._common import Session, common, example, show_facts
-from mvsqlite_py._database import STATEMENTS, Statements
+from mvsqlite_py._retention import STATEMENTS
 
 MEANING = {
     "text": "their text, without bound values",
@@ -37,8 +37,8 @@ def settings_command(group: click.Group) -> None:
         """
         database = session.store.database(name)
         if mode is not None:
-            database.record_statements(cast(Statements, mode))
-        now = database.statements
+            database.set_policy(replace(database.policy(), statements=mode))
+        now = database.policy().statements
         if session.json:
             session.tell(name=name, statements=now)
         else:

@@ -143,7 +143,7 @@ def test_details_and_help_fill_the_screen_and_close(view: View, database: mvsqli
         await keys.press("escape", "question_mark")
         said = keys.screen()
         assert all(line.strip() in said for line in HELP.splitlines())
-        assert all(f"\n{word}" in f"\n{HELP}" for word in ("u ", "r ", "b ", "/ ", "q "))
+        assert all(f"\n{word}" in f"\n{HELP}" for word in ("u ", "r ", "b ", "t ", "/ ", "q "))
         await keys.press("escape")
         assert not isinstance(keys.app.screen, Box)
 
@@ -259,6 +259,17 @@ def test_a_branch_begins_at_the_version(view: View, database: mvsqlite_py.Databa
         assert "mvsqlite history trial.db" in keys.screen()
         assert titles(database.store.database("trial.db")) == ["one", "two", "three"]
         await keys.press("escape", "b", *"trial.db", "enter")
+        assert "failed" in keys.box.classes
+
+    view(scenario)
+
+
+def test_a_tag_names_the_version(view: View, database: mvsqlite_py.Database) -> None:
+    async def scenario(keys: Keys) -> None:
+        await keys.press("down", "t", *"good", "enter")
+        assert "mvsqlite untag notes.db good" in keys.screen()
+        assert database.tags() == {"good": keys.chosen}
+        await keys.press("escape", "down", "t", *"good", "enter")
         assert "failed" in keys.box.classes
 
     view(scenario)

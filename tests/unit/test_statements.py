@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 import mvsqlite_py
 from mvsqlite_py._cli.mvsqlite import mvsqlite
-from mvsqlite_py._database import STATEMENTS, Statements
+from mvsqlite_py._retention import STATEMENTS
 
 SECRET = "a secret"
 INSERT = "INSERT INTO t VALUES (?)"
@@ -31,6 +32,10 @@ def connect(database: mvsqlite_py.Database, parameter: str | None = None) -> aps
     return apsw.Connection(address, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI)
 
 
+def record(database: mvsqlite_py.Database, mode: str) -> None:
+    database.set_policy(replace(database.policy(), statements=mode))
+
+
 def recorded(database: mvsqlite_py.Database) -> str | None:
     newest = database.newest
     assert newest
@@ -43,12 +48,12 @@ def recorded(database: mvsqlite_py.Database) -> str | None:
 def test_of_what_was_said_the_least_is_recorded(
     database: mvsqlite_py.Database,
     monkeypatch: pytest.MonkeyPatch,
-    setting: Statements,
+    setting: str,
     environment: str | None,
     parameter: str | None,
 ) -> None:
     if setting != "text":
-        database.record_statements(setting)
+        record(database, setting)
     if environment:
         monkeypatch.setenv("MVSQLITE_STATEMENTS", environment)
     with closing(connect(database, parameter)) as connection:
@@ -71,7 +76,7 @@ def test_values_of_another_database_of_the_connection_stay_out(
 ) -> None:
     """One commit of two databases, of which one records values."""
     loud = store.create("loud.db")
-    loud.record_statements("values")
+    record(loud, "values")
     with closing(connect(database)) as connection:
         connection.execute("ATTACH ? AS loud", (mvsqlite_py.uri("loud.db", store=store),))
         connection.execute("BEGIN")
@@ -83,7 +88,7 @@ def test_values_of_another_database_of_the_connection_stay_out(
 
 
 def test_values_are_bounded_and_repetitions_told(database: mvsqlite_py.Database) -> None:
-    database.record_statements("values")
+    record(database, "values")
     with closing(connect(database)) as connection:
         connection.execute(INSERT, (b"\xff" * 5_000_000,))
         assert recorded(database) == INSERT
@@ -122,6 +127,4 @@ def test_the_setting_is_told_and_changed_by_command(database: mvsqlite_py.Databa
         "name": database.name,
         "statements": "off",
     }
-    assert database.statements == "off"
-    with pytest.raises(ValueError, match="not 'none'"):
-        database.record_statements("none")  # type: ignore[arg-type]
+    assert database.policy().statements == "off"
