@@ -377,8 +377,18 @@ void mvi_gc_step_end(mvi_gc_step *s)
     mvi_needs_free(&s->needs);
 }
 
+static int find_rest(kv_txn *txn, void *ctx)
+{
+    mvi_key key = mvi_key_forgetting(*(uint32_t *)ctx);
+    mv_slice value;
+    return kv_get(txn, mvi_key_slice(&key), &value);
+}
+
 int mvi_forget_rest(mv_store *store, uint32_t ns, const uint8_t *mine)
 {
+    int found = mvi_read_in(store, find_rest, &ns);
+    if (found)
+        return found == MV_NOTFOUND ? MV_OK : found;
     mvi_gc_step *s = malloc(sizeof *s);
     if (!s)
         return mv_fail(MV_NOMEM, "out of memory forgetting");
