@@ -5,7 +5,7 @@
 
 /* One step keeps others from committing for as long as it takes, so it is small. */
 #define PAGES_A_STEP 256
-#define PAUSE_MAX_NS 5000000
+#define PAUSE_MAX_NS 20000000
 
 static void reset_row(mvi_gc_step *s)
 {
@@ -343,7 +343,7 @@ static int step_in(kv_txn *txn, void *ctx)
     return KV_NOTHING;
 }
 
-/* Others are let in: who waits for the engine gets it while this one pauses. */
+/* Others are let in: who waits for the engine gets it while this one pauses, half of the time. */
 int mvi_gc_step_run(mvi_gc_step *s)
 {
     struct timespec begin, end;
@@ -356,7 +356,7 @@ int mvi_gc_step_run(mvi_gc_step *s)
     mvi_readers_go(s->store->readers, s->ns);
     clock_gettime(CLOCK_MONOTONIC, &end);
     int64_t took = (int64_t)(end.tv_sec - begin.tv_sec) * 1000000000 + end.tv_nsec - begin.tv_nsec;
-    struct timespec pause = {0, (long)(took / 4 < PAUSE_MAX_NS ? took / 4 : PAUSE_MAX_NS)};
+    struct timespec pause = {0, (long)(took < PAUSE_MAX_NS ? took : PAUSE_MAX_NS)};
     nanosleep(&pause, NULL);
     return rc;
 }
