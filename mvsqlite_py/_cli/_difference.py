@@ -124,7 +124,8 @@ def stream_json(
 ) -> None:
     """Prints one object, a line for each row that differs while it is read.
 
-    ``rows`` and ``skipped`` are known when the rows were read, so they come last.
+    ``rows``, ``skipped`` and ``pages`` (how many were read to find the rows, of how many) are known
+    when the rows were read, so they come last.
     """
     members = {name: value for name, value in head.items() if name not in ("rows", "schema")}
     members["schema"] = [schema_json(change) for change in comparison.schema_changes()]
@@ -135,10 +136,16 @@ def stream_json(
     for change in _rows(comparison, limit, only, lambda pair, counts: rows.update({pair.name: counts})):
         click.echo(f"{separator}    {_dumps(change_json(change))}", nl=False)
         separator = ",\n"
-    last = {"rows": rows_json(rows), "skipped": comparison.skipped}
+    last = {"rows": rows_json(rows), "skipped": comparison.skipped, "pages": _pages_json(comparison)}
     click.echo(
         "\n  ],\n" + ",\n".join(f'  "{name}": {_dumps(value)}' for name, value in last.items()) + "\n}"
     )
+
+
+def _pages_json(comparison: Comparison) -> dict[str, int] | None:
+    """What finding the rows has cost; None where there were no pages to compare."""
+    cost = comparison.pages.cost if comparison.pages else None
+    return {"changed": cost.changed, "read": cost.read, "all": cost.whole} if cost else None
 
 
 def _dumps(value: Any) -> str:
@@ -201,6 +208,10 @@ def _show(session: Session, comparison: Comparison, limit: int | None, only: str
         shown = True
     if not shown:
         session.tell("no row differs")
+    cost = comparison.pages.cost if comparison.pages else None
+    if cost and cost.read < cost.whole:  # a small database is soon read
+        told = f"(found by reading {cost.read:,} of the {cost.whole:,} pages of both versions)"
+        console(stderr=True).print(told, style="dim")
 
 
 def difference_lines(
