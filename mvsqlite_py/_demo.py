@@ -221,6 +221,7 @@ def work(story: Story, database: mvsqlite_py.Database, app: apsw.Connection) -> 
     take_back(story, bad)
     prove(story, app, before, later)
     compare_states(story, app, good, bad)
+    try_on_a_branch(story, database, app)
 
 
 def newest(database: mvsqlite_py.Database) -> str:
@@ -294,6 +295,35 @@ def compare_states(story: Story, app: apsw.Connection, good: str, bad: str) -> N
     story.console.print()
     total = NOTES + 1
     story.prove("as it should be", row == (total, 0, total + 1, "Strange"))
+
+
+TRIAL = "UPDATE notes SET starred = NOT starred;"
+ROW = "SELECT kind, time, ended_time FROM mv_history('notes', 'id = 12');"
+
+
+def try_on_a_branch(story: Story, database: mvsqlite_py.Database, app: apsw.Connection) -> None:
+    story.chapter(
+        "Try it on a branch",
+        "A branch begins as the database is, takes no time and no space, and is written without it:",
+    )
+    before = state(app)
+    story.run("mvsqlite branch notes.db trial.db")
+    trial = database.store.database("trial.db").connect()
+    story.sql(TRIAL)
+    trial.execute(TRIAL)
+    story.run("mvrevert diff notes.db now --with trial.db --limit 2")
+    story.prove("the database itself is as it was", state(app) == before)
+    story.run("mvsqlite promote notes.db trial.db --keep before.db --yes")
+    story.prove("the app, which had it open all the time, sees the branch's rows", state(app) == state(trial))
+    kept = database.store.database("before.db").connect()
+    story.prove("what was there before is a branch now", state(kept) == before)
+    kept.close()
+    trial.close()
+    story.sql(ROW)
+    rows = app.execute(ROW).fetchall()
+    for row in rows:
+        story.console.print("  " + "  ".join(str(value) for value in row))
+    story.prove("each state that row had is there, newest first", len(rows) == 4 and rows[0][2] is None)
     story.chapter(
         "And the store itself?", "Every page of every version is read and checked, by us and by SQLite:"
     )

@@ -21,7 +21,7 @@ def test_the_demo_tells_its_story_and_proves_it(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("✓") == 8
+    assert done.stdout.count("✓") == 12
     assert "✗" not in done.stdout
     assert "$ mvrevert undo notes.db" in done.stdout
     assert "Nothing was lost." in done.stdout
