@@ -13,7 +13,7 @@ from typing import Any
 from mvsqlite_py._doctor.finding import Finding, Process, fine, read_process, warning, way_on, wrong
 from mvsqlite_py._words import bytes_text, plural
 
-FILES = ("data.mdb", "lock.mdb", "gate", "writers.lock")
+FILES = ("data.mdb", "lock.mdb", "gate", "writers.lock", "readers.lock")
 NETWORK = re.compile(
     r"(nfs\d*|cifs|smb\w*|9p|ceph|afs|lustre|gpfs|glusterfs|beegfs|vboxsf|virtiofs|drvfs|fuse.*)"
 )

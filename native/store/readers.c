@@ -317,7 +317,7 @@ int mvi_readers_pass(mvi_readers *r, uint32_t ns)
     if (rc)
         return rc;
     pthread_mutex_unlock(&r->gc_lock);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __sync_synchronize();
     while (is_locked(r, GC_BYTE + ns))
         if (!wait_a_little(&waited_us))
             return too_long();
@@ -335,7 +335,7 @@ int mvi_readers_stop(mvi_readers *r, uint32_t ns)
             pthread_mutex_unlock(&r->gc_lock);
             rc = too_long();
         }
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __sync_synchronize();
     return rc;
 }
 

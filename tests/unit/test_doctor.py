@@ -246,7 +246,7 @@ def test_root_at_the_store_of_another_user_makes_no_files_in_it(open_to_all: Pat
         os.chown(path, NOBODY, NOBODY)
     one = only(examine(address), "warning", "permissions")
     assert "sudo -u nobody" in one.remedy
-    for name in ("gate", "writers.lock"):
+    for name in ("gate", "writers.lock", "readers.lock"):
         (open_to_all / "store" / name).unlink()
     examine(address)
     assert sorted(path.name for path in (open_to_all / "store").iterdir()) == ["data.mdb", "lock.mdb"]
