@@ -119,6 +119,7 @@ int mv_db_open(mv_store *store, const char *name, int flags, mv_db **out)
     db->ns = line->ns;
     db->line = line;
     db->snap = latest;
+    db->snap_at = mvi_monotonic_ms();
     db->lease_ms = MV_LEASE_MS;
     memcpy(db->name, name, strlen(name) + 1);
     *out = db;

@@ -272,7 +272,10 @@ static int hold_there(mv_db *db)
     mvi_view_drop(db);
     if (db->held && db->held != h.ns) /* one key, for the version read now */
         mvi_hold_release(db);
-    int rc = kv_transact(db->store->kv, hold_in, &h, NULL);
+    int rc, tries = 0;
+    do
+        rc = kv_transact(db->store->kv, hold_in, &h, NULL);
+    while (mvi_again(rc, &tries));
     if (!rc) {
         show(db);
         db->held = h.ns;
