@@ -387,6 +387,36 @@ class Undelete(OwnStore):
             super().still_works()
 
 
+class Branch(Scenario):
+    unknown_results = True
+
+    def act(self) -> None:
+        self.store.branch(*self.names)
+
+
+class Promote(Scenario):
+    """The branch's state and what is kept of the one before come together."""
+
+    unknown_results = True
+    rows = SMALL
+
+    def prepare(self) -> None:
+        super().prepare()
+        connection = self.store.branch(*self.names).connect()
+        with connection:
+            fill(connection, "p", self.rows)
+        connection.close()
+        self.names.append(f"{self.names[0]}-kept")
+
+    def act(self) -> None:
+        first, branch, kept = self.names
+        self.store.database(first).promote(branch, keep=kept, timeout=0)
+
+
+class PromoteLarge(Promote):
+    rows = LARGE
+
+
 class Look(Scenario):
     """Listing, the log, what a database takes, verification."""
 
@@ -428,6 +458,5 @@ class LookInSql(Scenario):
 ALL = [
     Open, OpenNew, OpenStdlib, PointRead, Scan, PastVersion, SnapshotBytes, Autocommit, Explicit, Deferred,
     Large, LargeCut, TwoDatabases, TwoDatabasesLarge, SettledByTheNext, Revert, RevertLarge, Undo, Import,
-    Export, Rename, Delete, Undelete, Look,
-    LookInSql,
+    Export, Rename, Delete, Undelete, Branch, Promote, PromoteLarge, Look, LookInSql,
 ]  # fmt: skip
