@@ -16,6 +16,7 @@
 
 #define HOLD_MS ((uint64_t)24 * 3600 * 1000)
 #define FIXED 39
+#define UNKNOWN_MAX 3
 
 typedef struct held {
     mv_stamp stamp;
@@ -226,6 +227,16 @@ static int hold_in(kv_txn *txn, void *ctx)
     return rc;
 }
 
+/* Writing it twice is writing it once, so an outcome that stays open is answered by another one. */
+static int write_hold(holding *h)
+{
+    int rc, tries = 0, unknown = 0;
+    do
+        rc = kv_transact(h->store->kv, hold_in, h, NULL);
+    while (mvi_again(rc, &tries) || (rc == MV_UNKNOWN && unknown++ < UNKNOWN_MAX));
+    return rc;
+}
+
 static int release_in(kv_txn *txn, void *ctx)
 {
     mvi_key key = hold_key(ctx);
@@ -274,10 +285,7 @@ static int hold_there(mv_db *db)
     mvi_view_drop(db);
     if (db->held && db->held != h.ns) /* one key, for the version read now */
         mvi_hold_release(db);
-    int rc, tries = 0;
-    do
-        rc = kv_transact(db->store->kv, hold_in, &h, NULL);
-    while (mvi_again(rc, &tries));
+    int rc = write_hold(&h);
     if (!rc) {
         show(db);
         db->held = h.ns;
@@ -336,7 +344,7 @@ int mvi_hold_all(mv_store *store, uint32_t ns, uint32_t *slot)
         return rc;
     holding h = {store, ns, *slot, MVI_READS_ALL, &mvi_zero_stamp};
     mvi_readers_set(store->readers, *slot, ns, MVI_READS_ALL, &mvi_zero_stamp);
-    rc = store->traits->many_hosts ? kv_transact(store->kv, hold_in, &h, NULL) : mvi_readers_pass(store->readers, ns);
+    rc = store->traits->many_hosts ? write_hold(&h) : mvi_readers_pass(store->readers, ns);
     if (rc)
         mvi_readers_leave(store->readers, *slot);
     return rc;

@@ -52,6 +52,11 @@ void kit_engine(const char *url)
     engine = url;
 }
 
+unsigned kit_few(unsigned all, unsigned few)
+{
+    return engine ? few : all;
+}
+
 void kit_store(const char *wrap, char url[KIT_PATH])
 {
     if (engine) {

@@ -24,6 +24,9 @@ void kit_engine(const char *url);
  * new directory of the embedded one. `wrap` goes in front of it: "" or "fault:". */
 void kit_store(const char *wrap, char url[KIT_PATH]);
 
+/* How much of what is repeated: all of it on the embedded engine, few where each read takes a round trip. */
+unsigned kit_few(unsigned all, unsigned few);
+
 /* xorshift64*: the same sequence for the same seed on every machine. */
 typedef struct chance {
     uint64_t state;
