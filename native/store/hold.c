@@ -6,9 +6,9 @@
  *   stamp 10 | until ms 8 | lock domain 8 | slot 4 | what is read 1 | process 8 | host
  *
  * It is written in a transaction in which the version was there, so a gc either sees it or has forgotten
- * the version. It ends by itself some time after the last sign of life. Where the policy keeps all, it is
- * written when the version has been read for half a minute: a gc by a policy set since then may come first,
- * and then the reader gets an error. */
+ * the version. It ends by itself some time after the last sign of life. Where the policy kept
+ * everything when the handle was opened, it is written when the version has been read for half a minute: a
+ * gc by a policy that was set since may come first, and then the reader gets an error. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -294,39 +294,25 @@ static int hold_there(mv_db *db)
     return rc;
 }
 
-typedef struct check {
-    holding h;
-    int for_ever; /* nothing is forgotten of that database as it is */
-} check;
-
 static int check_in(kv_txn *txn, void *ctx)
 {
-    check *c = ctx;
-    mvi_meta meta;
-    mvi_key record = mvi_key_commit(c->h.ns, c->h.stamp), key = mvi_key_meta(c->h.ns);
-    kv_prefetch(txn, (mv_slice[]){mvi_key_slice(&record), mvi_key_slice(&key)}, 2);
-    int rc = mvi_check_kept(txn, c->h.ns, c->h.stamp);
-    if (!rc)
-        rc = mvi_meta_get(txn, c->h.ns, &meta);
-    c->for_ever = !rc && !meta.deleted_ms && mvi_policy_of(&meta).all_ms == MV_FOR_EVER;
-    return rc;
+    const holding *h = ctx;
+    return mvi_check_kept(txn, h->ns, h->stamp);
 }
 
 int mvi_hold_pin(mv_db *db)
 {
     if (mvi_stamp_is_zero(&db->snap.stamp))
         return MV_OK; /* nothing is stored of that state */
-    check c = {.h = hold_of(db)};
+    holding h = hold_of(db);
     if (db->held)
         mvi_hold_release(db);
     show(db);
     db->snap_at = mvi_monotonic_ms();
-    int rc = mvi_readers_pass(db->store->readers, c.h.ns);
-    if (!rc)
-        rc = mvi_read_in(db->store, check_in, &c);
-    if (rc || !db->store->traits->many_hosts || c.for_ever)
-        return rc; /* where all is kept, a look into the past need not be paid with a commit */
-    return hold_there(db);
+    if (db->store->traits->many_hosts) /* where all is kept, a look into the past is not paid with a commit */
+        return mvi_line_of(db->line, h.stamp)->for_ever ? MV_OK : hold_there(db);
+    int rc = mvi_readers_pass(db->store->readers, h.ns);
+    return rc ? rc : mvi_read_in(db->store, check_in, &h);
 }
 
 int mvi_hold_on(mv_db *db)

@@ -15,6 +15,7 @@ int mvi_line_read(kv_txn *txn, uint32_t ns, mvi_line **out)
         if (rc)
             break;
         *line = (mvi_line){.ns = ns, .base = meta.base};
+        line->for_ever = mvi_policy_of(&meta).all_ms == MV_FOR_EVER && !meta.deleted_ms;
         *link = line;
         link = &line->parent;
         if (meta.parent >= ns) /* a branch is made after its parent */

@@ -13,6 +13,7 @@
 typedef struct mvi_line {
     uint32_t ns;
     mvi_latest base;         /* the parent's version it began at; means nothing without a parent */
+    int for_ever;            /* when this was read, the policy kept everything */
     struct mvi_line *parent; /* owned; NULL: no branch */
 } mvi_line;
 
