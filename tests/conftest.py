@@ -11,6 +11,11 @@ from cluster import Cluster, missing
 
 UrlIn = Callable[[Path], str]
 
+ABOVE_THE_STORE = "unit"
+ABOVE_THE_STORE_EVERY = 4
+"""Of the tests in that directory a run of everything on a cluster does every so many: what they are
+about lies above the store, and the embedded engine's run does them all."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", choices=["lmdb", "fdb"], default="lmdb", help="the engine to test")
@@ -30,6 +35,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         marker = item.get_closest_marker("lmdb_only")
         if marker:
             item.add_marker(pytest.mark.skip(reason=f"of the embedded engine only: {marker.args[0]}"))
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if everything and not config.getoption("--soak"):
+        _thin_out(config, items)
+
+
+def _thin_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    above = [item for item in items if item.path.parent.name == ABOVE_THE_STORE]
+    dropped = {id(item) for i, item in enumerate(above) if i % ABOVE_THE_STORE_EVERY}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
+    items[:] = [item for item in items if id(item) not in dropped]
 
 
 @pytest.fixture(autouse=True)
