@@ -28,7 +28,7 @@ START_SECONDS = 90
 """How long a cluster may take to come up, or to be whole again after a failure."""
 
 SERVER_OPTIONS = [
-    *("--memory", "2GiB", "--storage-memory", "1GB", "--cache-memory", "256MiB"),
+    *("--memory", "8GiB", "--storage-memory", "4GB", "--cache-memory", "256MiB"),
     *("--logsize", "1MiB", "--maxlogssize", "4MiB"),
     "--knob_disable_posix_kernel_aio=1",  # which is slow on file systems in memory
 ]
