@@ -117,11 +117,11 @@ def branch_commands(group: click.Group) -> None:
 
 def _family(entries: list[DatabaseInfo], name: str | None) -> list[DatabaseInfo]:
     """The branches among them, of that database and of its branches if one is named; parents first."""
-    known = {name}
+    known = {entry.id for entry in entries if name in (None, entry.name)}
     found = []
     for entry in sorted(entries, key=lambda entry: entry.id):
-        if entry.parent is not None and (name is None or entry.parent in known):
-            known.add(entry.name)
+        if entry.parent_id is not None and (name is None or entry.parent_id in known):
+            known.add(entry.id)
             found.append(entry)
     return found
 

@@ -269,10 +269,12 @@ int mvi_check_kept(kv_txn *txn, uint32_t ns, const mv_stamp *at)
     mvi_key key = mvi_key_commit(ns, at);
     mv_slice value;
     int rc = mvi_stamp_is_zero(at) ? MV_OK : kv_get(txn, mvi_key_slice(&key), &value);
+    if (rc != MV_NOTFOUND)
+        return rc;
     for (int i = 0; i < MV_STAMP_SIZE; i++)
         snprintf(text + 2 * i, 3, "%02x", at->bytes[i]);
-    return rc == MV_NOTFOUND ? mv_fail(MV_NOVERSION, "version %s is not there any more, or never was: a gc forgets those "
-                                                     "that the database's policy does not keep", text) : rc;
+    return mv_fail(MV_NOVERSION, "version %s is not there any more, or never was: a gc forgets those that the "
+                                 "database's policy does not keep", text);
 }
 
 static int decode_head(const mvi_image *image, uint32_t pgno, int inherits, uint32_t room, uint8_t *page,

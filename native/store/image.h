@@ -63,10 +63,10 @@ int mvi_image_encode(mvi_buf *out, const uint8_t *page, uint32_t size, uint32_t 
 /* XXH3-64 of bytes, with a seed. */
 uint64_t mvi_checksum(const uint8_t *bytes, size_t n, uint64_t seed);
 
-/* Sets the depth of an encoded image. */
 /* Appends a stored image as it is, but for its place in the history: stamp and depth are
  * zero again. Spares decoding and encoding the page. MV_NOMEM. */
 int mvi_image_copy(mvi_buf *out, const mvi_image *image);
+/* Sets the depth of an encoded image. */
 void mvi_image_set_depth(uint8_t *encoded, uint8_t depth);
 
 /* Reads a stored value; `out` borrows from it. MV_CORRUPT names `what`. */

@@ -1,7 +1,5 @@
 #include "runs.h"
 
-#include <assert.h>
-
 #define GAP 4        /* alike bytes inside a run: a run of its own would cost two bytes and what they save */
 #define VARINT_MAX 3 /* of a number up to a page's size */
 
@@ -38,7 +36,6 @@ size_t mvi_runs_encode(const uint8_t *page, const uint8_t *newer, uint32_t size,
 {
     size_t n = 0;
     uint32_t done = 0;
-    assert(size <= 65536);
     for (;;) {
         uint32_t begin = alike_until(page, newer, done, size);
         if (begin == size)

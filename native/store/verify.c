@@ -497,6 +497,8 @@ static int check_names(verifier *v, char kind, const char *what)
         if (rc || value.size != MV_STAMP_SIZE)
             continue;
         memcpy(stamp.bytes, value.data, MV_STAMP_SIZE);
+        if (mvi_stamp_is_zero(&stamp)) /* a branch of the empty database */
+            continue;
         rc = mvi_walk_again(&walk, look_up(v, &stamp, &later));
         const vcommit *c = find_commit(v, &stamp);
         if (!rc && !later && walk.last.size && (!c || mvi_stamp_cmp(&c->stamp, &stamp) != 0))

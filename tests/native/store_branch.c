@@ -189,6 +189,26 @@ static void what_cannot_be_a_branch_is_refused(void)
     mv_store_close(store);
 }
 
+static void a_branch_of_the_empty_database_is_one(void)
+{
+    mv_store *store = open_new();
+    mv_db *db, *branch;
+    mv_stamp made;
+    OK(mv_db_open(store, "a", MV_CREATE, &db));
+    OK(mv_branch(store, "a", NULL, "b"));
+    write_page(db, 1, 1, &made);
+    OK(mv_db_open(store, "b", 0, &branch));
+    EQUAL(0, mv_db_size(branch));
+    write_page(branch, 1, 2, &made);
+    EQUAL(2, first_byte(branch, 1));
+    EQUAL(1, first_byte(db, 1));
+    EQUAL(0, model_problems(db));
+    EQUAL(0, model_problems(branch));
+    mv_db_close(branch);
+    mv_db_close(db);
+    mv_store_close(store);
+}
+
 /* ---- promoting -------------------------------------------------------------------------- */
 
 static void run_promotion(uint64_t seed, uint64_t stage_bytes, int deep)
@@ -250,5 +270,6 @@ void store_branch(void)
     RUN(branches_read_as_their_own_histories);
     RUN(a_branch_has_the_log_of_its_parent);
     RUN(what_cannot_be_a_branch_is_refused);
+    RUN(a_branch_of_the_empty_database_is_one);
     RUN(a_branch_becomes_the_database);
 }

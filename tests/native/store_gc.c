@@ -137,7 +137,6 @@ static void check_plan(const made *times, const mv_policy *policy, uint64_t now_
 static void the_policy_says_what_is_kept(void)
 {
     uint64_t monday = 20000 * DAY - 3 * DAY; /* 20000 days after the epoch was a Thursday */
-    EQUAL(0, (20000 - 3 + 3) % 7 - 1);
     made times = {.n = 8, .ms = {monday, monday + 10, monday + HOUR, monday + HOUR + 1, monday + DAY, monday + 8 * DAY,
                                  monday + 8 * DAY + 5, monday + 9 * DAY}};
     uint64_t now = monday + 30 * DAY;
