@@ -265,16 +265,14 @@ static int load_history(kv_txn *txn, kv_cursor *cursor, uint32_t pgno, const mv_
 
 int mvi_check_kept(kv_txn *txn, uint32_t ns, const mv_stamp *at)
 {
-    char text[2 * MV_STAMP_SIZE + 1];
+    char text[MV_STAMP_TEXT];
     mvi_key key = mvi_key_commit(ns, at);
     mv_slice value;
     int rc = mvi_stamp_is_zero(at) ? MV_OK : kv_get(txn, mvi_key_slice(&key), &value);
     if (rc != MV_NOTFOUND)
         return rc;
-    for (int i = 0; i < MV_STAMP_SIZE; i++)
-        snprintf(text + 2 * i, 3, "%02x", at->bytes[i]);
     return mv_fail(MV_NOVERSION, "version %s is not there any more, or never was: a gc forgets those that the "
-                                 "database's policy does not keep", text);
+                                 "database's policy does not keep", mv_stamp_text(at, text));
 }
 
 static int decode_head(const mvi_image *image, uint32_t pgno, int inherits, uint32_t room, uint8_t *page,

@@ -70,12 +70,6 @@ static int decode_version(const mv_stamp *stamp, mv_slice value, char **texts, m
     return MV_OK;
 }
 
-static void stamp_text(const mv_stamp *stamp, char *out)
-{
-    for (int i = 0; i < MV_STAMP_SIZE; i++)
-        snprintf(out + 2 * i, 3, "%02x", stamp->bytes[i]);
-}
-
 int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version)
 {
     kv_txn *txn;
@@ -93,7 +87,7 @@ int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version)
     } while (mvi_again(rc, &tries));
     if (rc == MV_NOTFOUND) {
         char text[2 * MV_STAMP_SIZE + 1];
-        stamp_text(stamp, text);
+        mv_stamp_text(stamp, text);
         rc = mv_fail(MV_NOVERSION, "database \"%s\" has no version %s", db->name, text);
     }
     return rc;

@@ -46,6 +46,18 @@ typedef struct mv_stamp {
     uint8_t bytes[MV_STAMP_SIZE];
 } mv_stamp;
 
+/* A stamp as people write it: 20 hexadecimal digits, which stay the caller's. */
+#define MV_STAMP_TEXT (2 * MV_STAMP_SIZE + 1)
+static inline const char *mv_stamp_text(const mv_stamp *stamp, char text[MV_STAMP_TEXT])
+{
+    for (int i = 0; i < MV_STAMP_SIZE; i++) {
+        text[2 * i] = "0123456789abcdef"[stamp->bytes[i] >> 4];
+        text[2 * i + 1] = "0123456789abcdef"[stamp->bytes[i] & 15];
+    }
+    text[MV_STAMP_TEXT - 1] = 0;
+    return text;
+}
+
 /* ---- stores ------------------------------------------------------------ */
 
 /* Opens the store at `url` (kv/kv.h lists the schemes), creating it if absent.

@@ -59,13 +59,7 @@ static void MV_PRINTF(2, 3) problem(verifier *v, const char *format, ...)
         v->check->problem(v->check->ctx, text);
 }
 
-static const char *hex(const mv_stamp *stamp, char *out)
-{
-    for (int i = 0; i < MV_STAMP_SIZE; i++)
-        snprintf(out + 2 * i, 3, "%02x", stamp->bytes[i]);
-    return out;
-}
-#define HEX(stamp) hex(stamp, (char[2 * MV_STAMP_SIZE + 1]){0})
+#define HEX(stamp) mv_stamp_text(stamp, (char[MV_STAMP_TEXT]){0})
 
 /* ---- commit records -------------------------------------------------------- */
 

@@ -8,12 +8,6 @@
  * A function is called with a context that only its own copy of SQLite can read, so
  * each copy gets functions of its own, which know it. */
 
-static void stamp_text(const mv_stamp *stamp, char *out)
-{
-    for (int i = 0; i < MV_STAMP_SIZE; i++)
-        snprintf(out + 2 * i, 3, "%02x", stamp->bytes[i]);
-}
-
 /* The snapshot of the schema named by the first argument (main without one). 1: there is one. */
 static int snapshot_of(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_value **values, mv_snapshot *out)
 {
@@ -40,7 +34,7 @@ static void version_function(mvv_copy *copy, sqlite3_context *context, int n, sq
     char text[2 * MV_STAMP_SIZE + 1];
     if (!snapshot_of(copy, context, n, values, &snapshot))
         return;
-    stamp_text(&snapshot.stamp, text);
+    mv_stamp_text(&snapshot.stamp, text);
     copy->api->result_text(context, text, -1, SQLITE_TRANSIENT);
 }
 

@@ -332,12 +332,6 @@ int mvv_read_stamp(const char *hex, mv_stamp *stamp)
     return MV_OK;
 }
 
-void mvv_stamp_text(const mv_stamp *stamp, char *hex)
-{
-    for (int i = 0; i < MV_STAMP_SIZE; i++)
-        snprintf(hex + 2 * i, 3, "%02x", stamp->bytes[i]);
-}
-
 int mvv_pin(mvv_file *f, const char *moment, const char *version)
 {
     mv_stamp stamp;

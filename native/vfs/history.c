@@ -286,7 +286,7 @@ static void history_column(mvv_cursor *base, sqlite3_context *context, int colum
         return;
     case VERSION:
         if (!c->forgotten)
-            mvv_stamp_text(&c->made, text);
+            mv_stamp_text(&c->made, text);
         break;
     case TIME:
         if (!c->forgotten)
@@ -294,7 +294,7 @@ static void history_column(mvv_cursor *base, sqlite3_context *context, int colum
         break;
     case ENDED:
         if (c->ended_known)
-            mvv_stamp_text(&c->ended, text);
+            mv_stamp_text(&c->ended, text);
         break;
     case ENDED_TIME:
         if (c->ended_known)

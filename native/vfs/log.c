@@ -50,7 +50,7 @@ static void give_stamp(mvv_copy *copy, sqlite3_context *context, const mv_stamp 
 {
     char hex[MVV_HEX];
     const mv_stamp zero = {{0}};
-    mvv_stamp_text(stamp, hex);
+    mv_stamp_text(stamp, hex);
     if (memcmp(stamp, &zero, sizeof zero) != 0)
         give(copy, context, hex);
 }

@@ -29,7 +29,7 @@ static void version_at(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_
         if (rc) {
             fail(copy, context, rc);
         } else {
-            mvv_stamp_text(&stamp, hex);
+            mv_stamp_text(&stamp, hex);
             copy->api->result_text(context, hex, -1, SQLITE_TRANSIENT);
         }
     }

@@ -83,9 +83,7 @@ static int tell_version(mvv_file *f, char **args)
     mv_snapshot snapshot;
     char text[2 * MV_STAMP_SIZE + 1];
     mv_db_snapshot(f->db, &snapshot);
-    for (int i = 0; i < MV_STAMP_SIZE; i++)
-        snprintf(text + 2 * i, 3, "%02x", snapshot.stamp.bytes[i]);
-    return answer(f, args, text);
+    return answer(f, args, mv_stamp_text(&snapshot.stamp, text));
 }
 
 /* PRAGMA mv_at = 'moment', PRAGMA mv_version = 'hex': the connection reads that state

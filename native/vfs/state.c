@@ -70,7 +70,7 @@ int mvv_state_go(mvv_state *state, mvv_past *past, const mv_stamp *stamp)
     if (!state->db)
         return mvv_past_connect(past, stamp, &state->db, &state->file);
     finalize(state);
-    mvv_stamp_text(stamp, hex);
+    mv_stamp_text(stamp, hex);
     rc = mvv_pin(state->file, NULL, hex);
     state->file->counter++; /* what SQLite holds is of another version */
     return rc ? mv_error_sqlite(rc) : SQLITE_OK;

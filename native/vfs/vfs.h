@@ -103,7 +103,6 @@ int mvv_file_refresh(mvv_file *file);
 int mvv_pin(mvv_file *file, const char *moment, const char *version);
 /* A version's 20 hexadecimal digits; MV_NOVERSION: they are none. */
 int mvv_read_stamp(const char *hex, mv_stamp *stamp);
-void mvv_stamp_text(const mv_stamp *stamp, char *hex);
 /* The file behind a schema of a connection, NULL if it is not ours. */
 mvv_file *mvv_file_of(mvv_copy *copy, sqlite3 *db, const char *schema);
 /* After a commit, and after its failure with an SQLite code. */
