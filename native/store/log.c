@@ -86,7 +86,7 @@ int mv_db_version(mv_db *db, const mv_stamp *stamp, mv_version *version)
         kv_read_end(txn);
     } while (mvi_again(rc, &tries));
     if (rc == MV_NOTFOUND) {
-        char text[2 * MV_STAMP_SIZE + 1];
+        char text[MV_STAMP_TEXT];
         mv_stamp_text(stamp, text);
         rc = mv_fail(MV_NOVERSION, "database \"%s\" has no version %s", db->name, text);
     }

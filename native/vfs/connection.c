@@ -31,7 +31,7 @@ static int snapshot_of(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_
 static void version_function(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_value **values)
 {
     mv_snapshot snapshot;
-    char text[2 * MV_STAMP_SIZE + 1];
+    char text[MV_STAMP_TEXT];
     if (!snapshot_of(copy, context, n, values, &snapshot))
         return;
     mv_stamp_text(&snapshot.stamp, text);

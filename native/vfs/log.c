@@ -48,7 +48,7 @@ static void give(mvv_copy *copy, sqlite3_context *context, const char *text)
 
 static void give_stamp(mvv_copy *copy, sqlite3_context *context, const mv_stamp *stamp)
 {
-    char hex[MVV_HEX];
+    char hex[MV_STAMP_TEXT];
     const mv_stamp zero = {{0}};
     mv_stamp_text(stamp, hex);
     if (memcmp(stamp, &zero, sizeof zero) != 0)

@@ -22,7 +22,7 @@ static void version_at(mvv_copy *copy, sqlite3_context *context, int n, sqlite3_
 {
     mvv_past past = {.copy = copy};
     mv_stamp stamp;
-    char hex[MVV_HEX];
+    char hex[MV_STAMP_TEXT];
     const char *moment = (const char *)copy->api->value_text(values[0]);
     if (moment && open_past(copy, context, n, values, &past)) {
         int rc = mvv_past_stamp(&past, moment, &stamp);

@@ -128,7 +128,7 @@ int mvv_past_connect(mvv_past *past, const mv_stamp *stamp, sqlite3 **db, mvv_fi
 {
     const sqlite3_api_routines *api = past->copy->api;
     mvi_buf uri = {0};
-    char hex[MVV_HEX];
+    char hex[MV_STAMP_TEXT];
     mv_stamp_text(stamp, hex);
     add(&uri, "file:");
     add_encoded(&uri, past->name);

@@ -81,7 +81,7 @@ static int locking_mode(mvv_file *f, const char *value)
 static int tell_version(mvv_file *f, char **args)
 {
     mv_snapshot snapshot;
-    char text[2 * MV_STAMP_SIZE + 1];
+    char text[MV_STAMP_TEXT];
     mv_db_snapshot(f->db, &snapshot);
     return answer(f, args, mv_stamp_text(&snapshot.stamp, text));
 }

@@ -64,7 +64,7 @@ static void finalize(mvv_state *state)
 int mvv_state_go(mvv_state *state, mvv_past *past, const mv_stamp *stamp)
 {
     int rc;
-    char hex[MVV_HEX];
+    char hex[MV_STAMP_TEXT];
     state->copy = past->copy;
     state->stamp = *stamp;
     if (!state->db)

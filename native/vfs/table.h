@@ -10,7 +10,6 @@
 #include "vfs.h"
 
 #define MVV_ARGUMENTS 5
-#define MVV_HEX (2 * MV_STAMP_SIZE + 1)
 #define MVV_TIME 32
 
 /* ---- functions (table.c) -------------------------------------------------------------- */
