@@ -83,10 +83,12 @@ class Ledger:
     """Keeps account of rows over one step, or over ``several``.
 
     A row that one step left alone is left alone by the steps that follow, which take back older
-    commits: what others made of it must not be mistaken for the work of those.
+    commits: what others made of it must not be mistaken for the work of those. With ``force`` that
+    does not matter: the oldest step's state wins.
     """
 
     several: bool
+    force: bool
     moved: dict[str, dict[int, int]] = field(default_factory=dict)
     """By table the rowids of rows without a key that were put back under another one."""
     _counts: dict[str, dict[Kind, int]] = field(default_factory=dict)
@@ -153,6 +155,9 @@ class Ledger:
         assert row is not None
         found = left.get(pair.match_of(row))
         if found is None:
+            return False
+        if self.force and found.reason == ALREADY:
+            del left[pair.match_of(row)]
             return False
         found.before = named(pair, change.before)
         if found.reason == ALREADY and not _alike(found.before, found.now):

@@ -244,7 +244,7 @@ class _Work:
         raise UndoError(f"foreign keys would break, so nothing was done: {'; '.join(sorted(sentences))}")
 
     def _once(self, connection: apsw.Connection, differences: list[Run], exclusions: Exclusions) -> _Done:
-        done = _Done(Ledger(several=len(differences) > 1))
+        done = _Done(Ledger(len(differences) > 1, self.force))
         for run in differences:
             with compare(self.database, run.before, run.after) as comparison, self.only(run) as only:
                 objects = self.one(connection, comparison, run, done)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import mvsqlite_py
@@ -23,6 +24,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI") and not config.getoption("--soak"):
+        # What lands is judged by the same examples as the run before it; people and soaks look for new ones.
+        hypothesis.settings.register_profile("ci", derandomize=True)
+        hypothesis.settings.load_profile("ci")
     why = missing() if config.getoption("--store") == "fdb" else None
     if why:
         raise pytest.UsageError(f"--store=fdb: {why}")

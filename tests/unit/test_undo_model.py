@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import apsw
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import mvsqlite_py
@@ -148,8 +148,19 @@ def test_it_is_as_if_the_commits_had_never_been(
         store.delete("model.db")
 
 
+GONE_AGAIN = [
+    Commit(False, frozenset([4]), frozenset()),
+    Commit(True, frozenset(), frozenset([4])),
+    Commit(False, frozenset([1]), frozenset()),
+    Commit(True, frozenset([4]), frozenset()),
+    Commit(False, frozenset(), frozenset([4])),
+]
+"""A row that bad commits deleted and made again, and a good one deleted: theirs brings it back."""
+
+
 @examples(25)
 @given(plan=commits, table=st.sampled_from(TABLES))
+@example(plan=GONE_AGAIN, table=TABLES[0])
 def test_theirs_is_the_state_before_the_first_of_them(
     store: mvsqlite_py.Store, plan: list[Commit], table: str
 ) -> None:
