@@ -6,7 +6,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 LIBRARY = "mvsqlite_py.libmvsqlite"
-PARTS = ("base", "kv", "store", "rows", "vfs")
+PARTS = ("base", "kv", "store", "rows", "route", "vfs")
 sources = sorted(str(path) for part in PARTS for path in Path("native", part).glob("*.c"))
 headers = sorted(str(path) for part in PARTS for path in Path("native", part).glob("*.h"))
 

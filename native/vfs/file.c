@@ -18,6 +18,7 @@ static int file_close(sqlite3_file *file)
     mvv_super_leave(f);
     mv_db_close(f->db);
     mv_store_close(f->store);
+    mvv_place_leave(f->copy, f->place);
     f->db = NULL;
     f->store = NULL;
     return SQLITE_OK;
@@ -383,24 +384,31 @@ static int set_manners(mvv_file *f, const char *name, int flags)
     return rc;
 }
 
-static int open_db(mvv_file *f, const char *name, int flags)
+int mvv_store_url(mvv_copy *copy, const char *name, char *url, size_t room)
+{
+    const char *store = copy->api->uri_parameter(name, "store");
+    if (!store)
+        return mv_default_url(url, room);
+    if (strlen(store) >= room)
+        return mv_fail(MV_URL, "store=%.100s... is too long", store);
+    memcpy(url, store, strlen(store) + 1);
+    return MV_OK;
+}
+
+static int open_db(mvv_file *f, const char *name, const char *database, int flags)
 {
     const sqlite3_api_routines *api = f->copy->api;
     char url[4096];
-    const char *store = api->uri_parameter(name, "store"), *at = api->uri_parameter(name, "at");
-    const char *version = api->uri_parameter(name, "version");
+    const char *at = api->uri_parameter(name, "at"), *version = api->uri_parameter(name, "version");
     int rc = MV_OK;
     if (at && version)
         return mv_fail(MV_MISUSE, "at= and version= exclude each other");
-    if (!store) {
-        rc = mv_default_url(url, sizeof url);
-        store = url;
-    }
+    rc = mvv_store_url(f->copy, name, url, sizeof url);
     if (!rc)
-        rc = mv_store_open(store, &f->store);
+        rc = mv_store_open(url, &f->store);
     int create = flags & SQLITE_OPEN_CREATE && !at && !version;
     if (!rc)
-        rc = mv_db_open(f->store, name, create ? MV_CREATE : 0, &f->db);
+        rc = mv_db_open(f->store, database, create ? MV_CREATE : 0, &f->db);
     if (!rc)
         rc = set_manners(f, name, flags);
     if (!rc && flags & SQLITE_OPEN_READWRITE && !at && !version)
@@ -410,12 +418,12 @@ static int open_db(mvv_file *f, const char *name, int flags)
     return rc;
 }
 
-int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *f, int flags, int *out_flags)
+int mvv_file_open(mvv_copy *copy, const char *name, const char *database, mvv_file *f, int flags, int *out_flags)
 {
     memset(f, 0, sizeof *f);
     f->copy = copy;
     f->counter = 1;
-    int rc = open_db(f, name, flags);
+    int rc = open_db(f, name, database, flags);
     if (rc) {
         rc = mvv_error(copy, rc);
         mv_db_close(f->db);

@@ -1,6 +1,8 @@
 /* The VFS object of each copy of SQLite, and the extension's entry point. */
 #include <stdio.h>
 
+#include "../base/logging.h"
+#include "../route/map.h"
 #include "vfs.h"
 
 static pthread_mutex_t copies_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -15,8 +17,11 @@ mvv_copy *mvv_copy_at(int index)
 int mvv_error(mvv_copy *copy, int code)
 {
     int sqlite = mv_error_sqlite(code);
-    if (code != MV_BUSY && code != MV_CONFLICT)
+    if (code != MV_BUSY && code != MV_CONFLICT) {
         copy->api->log(sqlite, "mvsqlite: %s", mv_error_text());
+        /* a program that knows nothing of us cannot ask for the sentence */
+        mvi_log(copy->router.zName ? MVI_LOG_ERROR : MVI_LOG_DEBUG, "%s", mv_error_text());
+    }
     return sqlite;
 }
 
@@ -30,7 +35,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
     mvv_copy *copy = copy_of(vfs);
     file->pMethods = NULL;
     if (flags & SQLITE_OPEN_MAIN_DB && name)
-        return mvv_file_open(copy, name, (mvv_file *)file, flags, out_flags);
+        return mvv_file_open(copy, name, name, (mvv_file *)file, flags, out_flags);
     if (flags & SQLITE_OPEN_SUPER_JOURNAL && name) {
         int rc = flags & SQLITE_OPEN_CREATE ? mvv_super_begin(copy, name) : SQLITE_OK;
         if (rc)
@@ -238,9 +243,16 @@ static int on_new_connection(sqlite3 *db, char **message, const sqlite3_api_rout
 MV_API int sqlite3_mvsqlite_init(sqlite3 *db, char **message, const sqlite3_api_routines *api)
 {
     mvv_copy *copy = NULL;
+    const mvr_map *map;
     int rc = mvv_register(api, &copy);
     if (rc == SQLITE_FULL)
         *message = api->mprintf("mvsqlite serves at most %d copies of SQLite in one process", MVV_COPIES);
+    if (!rc && mvr_map_of_process(&map)) {
+        *message = api->mprintf("%s", mv_error_text());
+        rc = SQLITE_ERROR;
+    }
+    if (!rc && map)
+        rc = mvv_router_register(copy);
     if (!rc)
         rc = api->auto_extension((void (*)(void))on_new_connection);
     if (!rc)

@@ -6,7 +6,9 @@
  * A process may hold several copies of SQLite (the standard library's, apsw's own).
  * Each is met through its own API pointers, kept in an mvv_copy; nothing here calls
  * sqlite3_* directly. Loading the shared library as an extension into a connection
- * registers the VFS in that connection's copy, for the life of the process. */
+ * registers the VFS in that connection's copy, for the life of the process; and, where
+ * MVSQLITE_MAP names routes (route/map.h), the router as its default VFS, so that a program
+ * opens its own paths and gets databases of the store. */
 #ifndef MV_VFS_H
 #define MV_VFS_H
 
@@ -18,7 +20,7 @@
 #include "../store/mvstore.h"
 
 #define MVV_NAME "mvsqlite"
-
+#define MVV_ROUTER_NAME "mvsqlite-router"
 
 /* A file control of our own: hands out the mvv_file, also through a VFS that wraps this one. */
 #define MVV_FCNTL_FILE 0x6d767371
@@ -30,14 +32,17 @@ typedef struct mvv_copy mvv_copy;
 typedef struct mvv_file mvv_file;
 typedef struct mvv_connection mvv_connection;
 typedef struct mvv_super mvv_super;
+typedef struct mvv_place mvv_place;
 
 /* One copy of SQLite in this process. Never freed: SQLite keeps the VFS. */
 struct mvv_copy {
     int index;
     const sqlite3_api_routines *api;
     sqlite3_vfs vfs;
-    sqlite3_vfs *fallback; /* the copy's own default: clocks, randomness */
-    pthread_mutex_t lock;  /* guards: connections, supers */
+    sqlite3_vfs *fallback; /* the copy's own default: clocks, randomness, files that are not routed */
+    sqlite3_vfs router;    /* zName NULL: not registered */
+    pthread_mutex_t lock;  /* guards: connections, supers, places */
+    mvv_place *places;
     mvv_connection *connections;
     mvv_super *supers;
     atomic_int values_seen;    /* some database records bound values: connections note them */
@@ -83,6 +88,7 @@ struct mvv_file {
     int synchronous_off;
     mvv_super *super;      /* waits for this super-journal's end; file: its next member */
     mvv_file *super_next;
+    mvv_place *place;      /* the routed path it was opened by; NULL: opened by its name */
 };
 
 /* ---- vfs.c ---------------------------------------------------------------- */
@@ -96,7 +102,10 @@ int mvv_error(mvv_copy *copy, int code);
 
 /* ---- file.c --------------------------------------------------------------- */
 extern const sqlite3_io_methods mvv_file_methods;
-int mvv_file_open(mvv_copy *copy, const char *name, mvv_file *file, int flags, int *out_flags);
+/* `name` bears the URI parameters, `database` is the database's name. SQLite code. */
+int mvv_file_open(mvv_copy *copy, const char *name, const char *database, mvv_file *file, int flags, int *out_flags);
+/* The store that URI parameters, the environment or the default name: `room` bytes. mv_code. */
+int mvv_store_url(mvv_copy *copy, const char *name, char *url, size_t room);
 /* Takes the newest snapshot; tells SQLite's cache by the change counter. */
 int mvv_file_refresh(mvv_file *file);
 /* Pins to a moment, or to a version written as 20 hexadecimal digits. mv_code. */
@@ -110,6 +119,23 @@ void mvv_file_committed(mvv_file *file);
 void mvv_file_refused(mvv_file *file, int rc);
 /* Before a commit: cuts the file to what page 1 says, hands over texts. */
 int mvv_file_before_commit(mvv_file *file);
+
+/* ---- router.c: the default VFS where paths are routed ------------------------- */
+/* Registers it, once per copy. SQLite code. */
+int mvv_router_register(mvv_copy *copy);
+/* A routed path is in use from now on, until mvv_place_leave. NULL: no memory. */
+mvv_place *mvv_place_enter(mvv_copy *copy, const char *path);
+void mvv_place_leave(mvv_copy *copy, mvv_place *place);
+
+/* ---- place.c: what stands at a path, and what opening it means ------------------ */
+/* *routed 0: the path is none of ours, and nothing was done. SQLite code. */
+int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed);
+
+/* ---- import.c ------------------------------------------------------------------ */
+/* Takes the ordinary SQLite file at a path in as a database of the store of that URL: copied, checked,
+ * and only then moved aside (to PATH.before-mvsqlite). Goes on where a crash interrupted it. mv_code; on
+ * failure the file is where it was. MV_EXISTS: the store has another database of that name. */
+int mvv_import(mvv_copy *copy, const char *path, const char *url, const char *name);
 
 /* ---- pragma.c ------------------------------------------------------------- */
 int mvv_pragma(mvv_file *file, char **args);
