@@ -38,5 +38,8 @@ int mvr_stub_at(const char *path, mvr_stub *stub);
 /* Puts a stub at its path, durably, in the place of whatever is there, with that file's owner and
  * mode. MV_NAME: the path is too long; MV_IO: it cannot be written there. */
 int mvr_stub_put(const mvr_stub *stub);
+MV_API int mv_stub_put(const char *path, const char *name);
+/* 0: no stub stands there; 1: one does, of any release. */
+MV_API int mv_stub_is_at(const char *path);
 
 #endif

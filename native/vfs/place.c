@@ -188,6 +188,16 @@ static int refuse(const opening *o, int rc)
     return rc == MV_MISUSE || rc == MV_PERM ? SQLITE_CANTOPEN : sqlite;
 }
 
+/* Tells whoever started the program, in the file MVSQLITE_WITNESS, that its paths are routed. */
+static void bear_witness(void)
+{
+    static atomic_flag done = ATOMIC_FLAG_INIT;
+    const char *witness = atomic_flag_test_and_set(&done) ? NULL : mvi_setting("MVSQLITE_WITNESS");
+    int fd = witness && *witness ? open(witness, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0)
+        close(fd);
+}
+
 static _Thread_local int at_work;
 
 int mvr_is_at_work(void)
@@ -207,6 +217,7 @@ static int place_open(mvv_copy *copy, const char *path, mvv_file *file, int flag
     if (found == MV_NOTFOUND && stood == MV_NOTFOUND)
         return SQLITE_OK;
     *routed = 1;
+    bear_witness();
     o.mapped = found == MV_OK;
     int rc = stood == MV_NOTFOUND ? MV_OK : stood;
     if (!rc)
