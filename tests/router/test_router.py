@@ -50,9 +50,9 @@ def test_relative_paths_links_and_uris_name_the_same_database(routed: Routed) ->
     make(routed)
     (routed.place / "link.db").symlink_to(routed.data / "notes.db")
     done = routed.run("""
-        for name, uri in [("../link.db", False), ("../data/./notes.db", False), ("file:notes.db?mode=ro", True),
-                          (f"file://{os.getcwd()}/notes.db", True)]:
-            tell(rows(sqlite3.connect(name, uri=uri), "SELECT a FROM t"))
+        names = ["../link.db", "../data/./notes.db", "file:notes.db?mode=ro", f"file://{os.getcwd()}/notes.db"]
+        for name in names:
+            tell(rows(sqlite3.connect(name, uri=name.startswith("file:")), "SELECT a FROM t"))
     """)
     assert done.told == [[[1]]] * 4
     assert names(routed) == ["notes"]
@@ -143,7 +143,7 @@ def test_other_files_are_left_alone(routed: Routed) -> None:
         c.execute("VACUUM INTO '../copy.db'")
         c.close()
         t = sqlite3.connect("")
-        t.executescript("CREATE TABLE big(a); INSERT INTO big SELECT zeroblob(100000) FROM (VALUES (1),(2),(3))")
+        t.executescript("CREATE TABLE big(a); INSERT INTO big VALUES (zeroblob(300000))")
         tell(sorted(p.name for p in Path("..").iterdir() if p.is_file()))
     """)
     assert done.told == [
