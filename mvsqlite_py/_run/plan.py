@@ -88,7 +88,9 @@ def read_routes(entries: Sequence[str], directory: Path) -> dict[str, str]:
     for entry in entries:
         pattern, divider, name = entry.rpartition("=")
         if not divider or not pattern or not name:
-            raise PlanError(f"{entry!r} is no route: write PATTERN=NAME, such as '/var/lib/app/*.db={{stem}}'")
+            raise PlanError(
+                f"{entry!r} is no route: write PATTERN=NAME, such as '/var/lib/app/*.db={{stem}}'"
+            )
         routes[absolute(pattern, directory)] = name
     return routes
 
@@ -135,7 +137,9 @@ def make_plan(
     if not routes:
         routes = read_routes(inherited, Path("/"))
     if not routes:
-        raise PlanError("no route is given: say which paths are databases with --map PATTERN=NAME, or --config")
+        raise PlanError(
+            "no route is given: say which paths are databases with --map PATTERN=NAME, or --config"
+        )
     plan = Plan(
         routes=routes,
         store=store or settings.get("store") or environment.get("MVSQLITE_STORE"),

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
 
 from mvsqlite_py._run.plan import LIBRARY, PlanError
 
@@ -42,7 +44,9 @@ def find(word: str, environment: Mapping[str, str]) -> Path:
     found = shutil.which(word, path=environment.get("PATH", os.defpath))
     if found is None:
         there = Path(word).exists() and "/" in word
-        raise PlanError(f"{word} may not be executed" if there else f"no program {word!r} is found on the PATH")
+        raise PlanError(
+            f"{word} may not be executed" if there else f"no program {word!r} is found on the PATH"
+        )
     return Path(os.path.realpath(found))
 
 
@@ -81,14 +85,14 @@ def follow(word: str, environment: Mapping[str, str]) -> tuple[Path, ...]:
 
 def _needed(elf: ELFFile) -> list[str]:
     dynamic = elf.get_section_by_name(".dynamic")
-    if dynamic is None:
+    if not isinstance(dynamic, DynamicSection):
         return []
-    return [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
+    return [str(getattr(tag, "needed", "")) for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
 
 
 def _loader(elf: ELFFile) -> str | None:
     for segment in elf.iter_segments():
-        if segment.header.p_type == "PT_INTERP":
+        if isinstance(segment, InterpSegment):
             return str(segment.get_interp_name())
     return None
 
@@ -108,13 +112,13 @@ def _content_problem(file: Path, content: mmap.mmap) -> str | None:
     brings = ", and brings its own SQLite along" if own else ""
     if kind != _kind(ours):
         return (
-            f"{file} is for {kind[1].removeprefix('EM_')} with {kind[0]} bits, and the preload library is not: "
-            "use a build of the program for this machine's native architecture"
+            f"{file} is for {kind[1].removeprefix('EM_')} with {kind[0]} bits, our library is not: "
+            "use a build of the program for this machine's own architecture"
         )
     if loader is None:
         return (
-            f"{file} is statically linked{brings}: nothing can be preloaded into it. Use a build that is linked "
-            "dynamically to libsqlite3 (of Go: -tags libsqlite3)"
+            f"{file} is statically linked{brings}: nothing can be preloaded into it. Use a build that is "
+            "linked dynamically to libsqlite3 (of Go: -tags libsqlite3)"
         )
     if "ld-musl" in loader:
         return (
@@ -123,8 +127,8 @@ def _content_problem(file: Path, content: mmap.mmap) -> str | None:
         )
     if own and not is_interpreter(file):
         return (
-            f"{file} brings its own SQLite along, which cannot be reached from outside: use a build that is linked to "
-            "the system's libsqlite3, or a driver that loads extensions (libmvsqlite.so is one)"
+            f"{file} brings its own SQLite along, which cannot be reached from outside: use a build that is "
+            "linked to the system's libsqlite3, or a driver that loads extensions (libmvsqlite.so is one)"
         )
     return None
 
@@ -136,7 +140,7 @@ def is_interpreter(file: Path) -> bool:
 
 def _privilege_problem(file: Path) -> str | None:
     status = file.stat()
-    ways = "start it as the user it changes to, without the bit, or put the preload library into /etc/ld.so.preload"
+    ways = "start it as the user it changes to, without that bit, or name our library in /etc/ld.so.preload"
     if status.st_mode & stat.S_ISUID and status.st_uid != os.getuid():
         return f"{file} is setuid, and the system ignores LD_PRELOAD for such programs: {ways}"
     if status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IXGRP and status.st_gid != os.getgid():
@@ -147,8 +151,8 @@ def _privilege_problem(file: Path) -> str | None:
         capabilities = b""
     if capabilities and os.getuid() != 0:
         return (
-            f"{file} has file capabilities, and the system ignores LD_PRELOAD for such programs: take them away with "
-            f"setcap -r {shlex.quote(str(file))} (and give it the port another way), or start it as root"
+            f"{file} has file capabilities, and the system ignores LD_PRELOAD for such programs: take them "
+            f"away (setcap -r {shlex.quote(str(file))}) and give it its port another way, or start it as root"
         )
     return None
 
