@@ -32,7 +32,17 @@ def compiled(source: Path, place: Path, *options: str, compiler: str = "gcc") ->
     made = place / source.stem
     if not made.exists():
         subprocess.run(
-            [program(compiler), "-std=c11", "-D_GNU_SOURCE", "-Wall", "-g", str(source), "-o", made, *options],
+            [
+                program(compiler),
+                "-std=c11",
+                "-D_GNU_SOURCE",
+                "-Wall",
+                "-g",
+                str(source),
+                "-o",
+                made,
+                *options,
+            ],
             check=True,
         )
     return made

@@ -46,7 +46,10 @@ CHECKS = {
 def has_sqlite(preloaded: Preloaded, name: str) -> None:
     import subprocess
 
-    if name in CHECKS and subprocess.run([program(name), *CHECKS[name]], capture_output=True, check=False).returncode:
+    if (
+        name in CHECKS
+        and subprocess.run([program(name), *CHECKS[name]], capture_output=True, check=False).returncode
+    ):
         pytest.skip(f"{LIBRARIES[name]} is not installed (make test installs it)")
 
 
@@ -73,7 +76,9 @@ def test_a_program_finds_its_functions_by_dlsym(preloaded: Preloaded) -> None:
 @pytest.mark.parametrize("how", ["open", "v2", "uri", "16"])
 def test_every_way_to_open(preloaded: Preloaded, client: Path, how: str) -> None:
     path = f"file:{preloaded.data}/a.db?mode=rwc" if how == "uri" else "a.db"
-    done = preloaded.run(client, how, path, "CREATE TABLE t(a)", "INSERT INTO t VALUES ('x')", "SELECT a FROM t")
+    done = preloaded.run(
+        client, how, path, "CREATE TABLE t(a)", "INSERT INTO t VALUES ('x')", "SELECT a FROM t"
+    )
     assert done.stdout == "x\n"
     assert preloaded.rows("a", "SELECT a FROM t") == [("x",)]
 
