@@ -1,4 +1,4 @@
-"""Deleting and renaming the file of a database: a deletion or a version of the database, which can be undone."""
+"""Deleting and renaming the file of a database deletes, renames or replaces it, and can be undone."""
 
 import sqlite3
 from pathlib import Path
@@ -75,8 +75,13 @@ def test_errors_are_those_of_libc(preloaded: Preloaded) -> None:
     preloaded.make("a.db", "x")
     done = preloaded.python("""
         import errno
-        for attempt in (lambda: os.unlink("no.db"), lambda: os.rename("no.db", "a.db"),
-                        lambda: os.rename("a.db", "no/where.db"), lambda: os.mkdir("d") or os.rename("a.db", "d")):
+        os.mkdir("d")
+        for attempt in (
+            lambda: os.unlink("no.db"),
+            lambda: os.rename("no.db", "a.db"),
+            lambda: os.rename("a.db", "no/where.db"),
+            lambda: os.rename("a.db", "d"),
+        ):
             try:
                 attempt()
                 print("done")

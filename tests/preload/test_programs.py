@@ -1,6 +1,7 @@
 """Unmodified programs of several languages meet the router, whatever way they open their database."""
 
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,7 @@ CHECKS = {
 }
 
 
-def has_sqlite(preloaded: Preloaded, name: str) -> None:
-    import subprocess
-
+def has_sqlite(name: str) -> None:
     if (
         name in CHECKS
         and subprocess.run([program(name), *CHECKS[name]], capture_output=True, check=False).returncode
@@ -55,7 +54,7 @@ def has_sqlite(preloaded: Preloaded, name: str) -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program_keeps_its_database_in_the_store(preloaded: Preloaded, name: str) -> None:
-    has_sqlite(preloaded, name)
+    has_sqlite(name)
     done = preloaded.run("/bin/sh", "-c", PROGRAMS[name].format(program(name)))
     assert (done.stdout.strip(), done.stderr) == ("2", "")
     assert preloaded.is_stub("a.db")
@@ -68,7 +67,8 @@ def test_a_program_finds_its_functions_by_dlsym(preloaded: Preloaded) -> None:
         library = ctypes.CDLL("libsqlite3.so.0")
         db = ctypes.c_void_p()
         assert library.sqlite3_open_v2(b"a.db", ctypes.byref(db), 6, None) == 0
-        assert library.sqlite3_exec(db, b"CREATE TABLE t(a); INSERT INTO t VALUES ('x')", None, None, None) == 0
+        sql = b"CREATE TABLE t(a); INSERT INTO t VALUES ('x')"
+        assert library.sqlite3_exec(db, sql, None, None, None) == 0
     """)
     assert preloaded.rows("a", "SELECT a FROM t") == [("x",)]
 

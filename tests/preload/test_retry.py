@@ -72,7 +72,8 @@ def test_an_explicit_transaction_is_told_when_it_begins_to_write(preloaded: Prel
 
 def test_rows_that_were_told_are_not_told_again(preloaded: Preloaded) -> None:
     code = """
-        print(attempt(lambda: mine.execute("INSERT INTO t SELECT disturb() RETURNING a").fetchall()), len(calls))
+        sql = "INSERT INTO t SELECT disturb() RETURNING a"
+        print(attempt(lambda: mine.execute(sql).fetchall()), len(calls))
     """
     assert race(preloaded, code) == ["SQLITE_BUSY_SNAPSHOT", "1"]
 
