@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../base/logging.h"
+#include "../base/settings.h"
 #include "../route/map.h"
 #include "../route/stub.h"
 #include "vfs.h"
@@ -98,7 +99,7 @@ static int may_write_beside(const char *path)
 
 static int from_ordinary_file(opening *o)
 {
-    const char *wanted = getenv("MVSQLITE_IMPORT");
+    const char *wanted = mvi_setting("MVSQLITE_IMPORT");
     if (!wanted || !*wanted || strcmp(wanted, "0") == 0)
         return mv_fail(MV_MISUSE,
                        "%.300s is an ordinary file, and its route makes it the database \"%.100s\": let it be taken in "
@@ -182,7 +183,24 @@ static int open_file(opening *o, mvv_file *file, int *out_flags)
     return rc;
 }
 
-int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
+/* Tells whoever started the program, in the file MVSQLITE_WITNESS, that its paths are routed. */
+static void bear_witness(void)
+{
+    static atomic_flag done = ATOMIC_FLAG_INIT;
+    const char *witness = atomic_flag_test_and_set(&done) ? NULL : mvi_setting("MVSQLITE_WITNESS");
+    int fd = witness && *witness ? open(witness, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0)
+        close(fd);
+}
+
+static _Thread_local int at_work;
+
+int mvr_is_at_work(void)
+{
+    return at_work != 0;
+}
+
+static int place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
 {
     const mvr_map *map;
     mvr_stub stub;
@@ -194,6 +212,7 @@ int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, 
     if (found == MV_NOTFOUND && stood == MV_NOTFOUND)
         return SQLITE_OK;
     *routed = 1;
+    bear_witness();
     o.mapped = found == MV_OK;
     int rc = stood == MV_NOTFOUND ? MV_OK : stood;
     if (!rc)
@@ -204,4 +223,12 @@ int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, 
         return refuse(&o, rc);
     respect_permissions(&o);
     return open_file(&o, file, out_flags);
+}
+
+int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
+{
+    at_work++;
+    int rc = place_open(copy, path, file, flags, out_flags, routed);
+    at_work--;
+    return rc;
 }
