@@ -57,7 +57,7 @@ def pin(connection: Any, moment: Moment | None, version: str | None) -> str | No
 
 def unpin(connection: Any, outer: str | None) -> None:
     """Brings a connection back to the version it read before, or to the present (None)."""
-    del _pins[id(connection)]
+    _pins.pop(id(connection), None)
     if is_closed(connection):
         return
     if connection.in_transaction:
@@ -69,6 +69,11 @@ def unpin(connection: Any, outer: str | None) -> None:
         _return(connection, outer)
     if outer is not None:
         _pins[id(connection)] = outer
+
+
+def pinned_to(connection: Any) -> str | None:
+    """The version that ``at`` keeps a connection at."""
+    return _pins.get(id(connection))
 
 
 def _return(connection: Any, outer: str | None) -> None:

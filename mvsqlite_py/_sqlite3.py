@@ -207,8 +207,8 @@ class Connection(sqlite3.Connection):
     """Whether it was opened at a past state (``at=``, ``version=``)."""
 
     def __init__(self, database: Any, *args: Any, **options: Any) -> None:
-        self.opened_in_past = options.get("at") is not None or options.get("version") is not None
-        address, options = _opening(database, args, options)
+        address, options = opening(database, args, options)
+        self.opened_in_past = not _said(address).keys().isdisjoint(("at", "version"))
         _binding.clear_error()
         try:
             super().__init__(address, **options)
@@ -216,7 +216,7 @@ class Connection(sqlite3.Connection):
             raise (_binding.last_error() or error) from error
         if _races.may_be_lost(address):
             self.__class__ = _with(Races, type(self))
-        if _is_ours(address):
+        if _said(address).get("vfs") == VFS_NAME:
             _kept_from_children.add(self)
 
     def commit(self) -> None:
@@ -276,7 +276,7 @@ def connect(database: Any, *args: Any, factory: Any = None, **options: Any) -> s
     if isinstance(factory, type) and issubclass(factory, Connection):
         connection: sqlite3.Connection = factory(database, *args, **options)
         return connection
-    database, options = _opening(database, args, options)
+    database, options = opening(database, args, options)
     _binding.clear_error()
     try:
         return cast(sqlite3.Connection, sqlite3.connect(database, **{**options, "factory": factory}))
@@ -284,13 +284,15 @@ def connect(database: Any, *args: Any, factory: Any = None, **options: Any) -> s
         raise (_binding.last_error() or error) from error
 
 
-OURS = ("store", "at", "version", "concurrency", "lease", "max_staleness")
+ADDRESSED = ("store", "at", "version", "concurrency", "lease", "max_staleness")
+OURS = {*ADDRESSED, "create"}
+"""The arguments of ``connect`` that ``sqlite3.connect`` does not have; most become part of the URI."""
 
 
-def _opening(database: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def opening(database: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """What ``sqlite3.connect`` is to be called with: the database, and the rest by name."""
     options = dict(options)
-    given = {key: value for key in OURS if (value := options.pop(key, None)) is not None}
+    given = {key: value for key in ADDRESSED if (value := options.pop(key, None)) is not None}
     create = options.pop("create", True)
     if args and not isinstance(args[0], SupportsFloat | None):
         given["store"], args = args[0], args[1:]
@@ -316,8 +318,8 @@ def _opening(database: Any, args: tuple[Any, ...], options: dict[str, Any]) -> t
     return address, {**options, "uri": True}
 
 
-def _is_ours(address: str) -> bool:
-    return f"vfs={VFS_NAME}" in address.partition("?")[2].split("&")
+def _said(uri: str) -> dict[str, str]:
+    return dict(parse_qsl(uri.partition("#")[0].partition("?")[2], keep_blank_values=True))
 
 
 def _mode(given: dict[str, Any], create: bool) -> str:
@@ -329,7 +331,7 @@ def _mode(given: dict[str, Any], create: bool) -> str:
 def _completed(uri: str, given: dict[str, Any], create: bool) -> str | None:
     """A URI that leads to a store; None: it is SQLite's own affair."""
     path, _, query = uri.partition("#")[0].partition("?")
-    said = dict(parse_qsl(query, keep_blank_values=True))
+    said = _said(uri)
     if twice := sorted(said.keys() & given.keys()):
         raise TypeError(f"{twice[0]} is said twice: in the URI {uri!r} and as an argument")
     plain = said.get("mode") == "memory" or path in ("file:", "file::memory:")
