@@ -142,7 +142,7 @@ def test_articles_deleted_at_the_screen_come_back_to_it(play: Play, feeds: str) 
 
 
 def test_a_feed_lost_by_a_cleanup_comes_back(play: Play, feeds: str) -> None:
-    """At its end it drops what the list of feeds does not name: one bad edit, and what was read is forgotten."""
+    """At its end it drops what the list of feeds does not name: one bad edit, and the articles are gone."""
 
     def scenario(way: Way) -> object:
         reader = Reader(way, feeds)

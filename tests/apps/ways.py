@@ -74,6 +74,9 @@ class Way:
         self.home = home.resolve()
         self.store = store
         self.routed = bool(routes)
+        self._left: dict[str, str] = {}
+        self.imports = False
+        """Whether files that were there before are taken in."""
         self._maps = [word for route in routes for word in ("--map", f"{self.home}/{route}")]
 
     def words(self, *words: str | Path) -> list[str]:
@@ -81,7 +84,20 @@ class Way:
         told = [str(word) for word in words]
         if not self.routed:
             return told
-        return command_line("mvsqlite", "run", "--store", self.store, *self._maps, "--", *told)
+        options = ["--store", self.store, *self._maps, *(["--import"] if self.imports else [])]
+        return command_line("mvsqlite", "run", *options, "--", *told)
+
+    def _inherited(self) -> dict[str, str]:
+        """What a shell under ``mvsqlite run`` gives its commands, found out once: many are short."""
+        if self.routed and not self._left:
+            bare = self.environment({})
+            done = subprocess.run(
+                self.words("env", "-0"), env=bare, capture_output=True, text=True, check=True, cwd=self.home
+            )
+            lines = [line.partition("=") for line in done.stdout.split("\0") if line]
+            self._left = {name: value for name, _, value in lines if bare.get(name) != value}
+            assert "LD_PRELOAD" in self._left
+        return self._left
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("MVSQLITE_")}
@@ -94,8 +110,8 @@ class Way:
         it prints on standard error belongs to the answer. more: variables of its environment.
         """
         done = subprocess.run(
-            [str(word) for word in words] if alone else self.words(*words),
-            env=self.environment(more),
+            [str(word) for word in words],
+            env=self.environment(more) | ({} if alone else self._inherited()),
             cwd=self.home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -143,6 +159,19 @@ class Way:
         with mvsqlite_py.open_store(self.store) as store:
             found = store.database(database).versions()
             return [one.version for one in found if statement in (one.statements or "")]
+
+    def newest(self, database: str) -> str | None:
+        """The version now; None on stock SQLite."""
+        return self._all(database)[0] if self.routed else None
+
+    def after(self, database: str, version: str | None) -> str:
+        """The first version after that one."""
+        every = self._all(database)
+        return every[every.index(version or "") - 1]
+
+    def _all(self, database: str) -> list[str]:
+        with mvsqlite_py.open_store(self.store) as store:
+            return [one.version for one in store.database(database).versions()]
 
     def undo(self, database: str, *selection: str) -> None:
         """Takes commits back with the command, as somebody at the same machine would."""
