@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/settings.h"
 #include "pattern.h"
 
 typedef struct entry {
@@ -108,7 +109,7 @@ static char failure[600];
 
 static void read_environment(void)
 {
-    const char *text = getenv("MVSQLITE_MAP");
+    const char *text = mvi_setting("MVSQLITE_MAP");
     if (text && *text)
         failed = mvr_map_read(text, &of_process);
     if (failed)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "../base/logging.h"
+#include "../base/settings.h"
 #include "../route/map.h"
 #include "../route/stub.h"
 #include "vfs.h"
@@ -97,7 +98,7 @@ static int may_write_beside(const char *path)
 
 static int from_ordinary_file(opening *o)
 {
-    const char *wanted = getenv("MVSQLITE_IMPORT");
+    const char *wanted = mvi_setting("MVSQLITE_IMPORT");
     if (!wanted || !*wanted || strcmp(wanted, "0") == 0)
         return mv_fail(MV_MISUSE,
                        "%.300s is an ordinary file, and its route makes it the database \"%.100s\": let it be taken in "
@@ -187,7 +188,14 @@ static int refuse(const opening *o, int rc)
     return rc == MV_MISUSE || rc == MV_PERM ? SQLITE_CANTOPEN : sqlite;
 }
 
-int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
+static _Thread_local int at_work;
+
+int mvr_is_at_work(void)
+{
+    return at_work != 0;
+}
+
+static int place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
 {
     const mvr_map *map;
     mvr_stub stub;
@@ -208,4 +216,12 @@ int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, 
     if (!rc)
         rc = respect_permissions(&o);
     return rc ? refuse(&o, rc) : open_file(&o, file, out_flags);
+}
+
+int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
+{
+    at_work++;
+    int rc = place_open(copy, path, file, flags, out_flags, routed);
+    at_work--;
+    return rc;
 }
