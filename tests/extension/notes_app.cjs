@@ -100,9 +100,9 @@ const routes = {
   'POST /many': addMany,
   'POST /by-ids': getMany,
   'POST /migrate': migrate,
-  'POST /backup': async ({ path }) => ({ pages: (await db.backup(path)).remainingPages }),
+  'POST /backup': async ({ to }) => ({ pages: (await db.backup(to)).remainingPages }),
   'POST /vacuum': () => (db.exec('VACUUM'), { done: true }),
-  'POST /vacuum-into': ({ path }) => (db.prepare('VACUUM INTO ?').run(path), { done: true }),
+  'POST /vacuum-into': ({ to }) => (db.prepare('VACUUM INTO ?').run(to), { done: true }),
   'DELETE /note': (_, id) => db.prepare('DELETE FROM notes WHERE noteId = ?').run(id).changes,
   'DELETE /notes': () => transactional(() => db.prepare('DELETE FROM notes').run().changes),
 };
