@@ -72,7 +72,9 @@ def test_other_files_are_left_alone(node: Setup, data: Path, store: mvsqlite_py.
     way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
     done = run(node, BETTER, data / "other.sqlite", **way)
     assert (done.status, done.output, done.errors) == (0, "1\n", "")
-    assert sqlite3.connect(data / "other.sqlite").execute("SELECT a FROM t").fetchall() == [("better-sqlite3",)]
+    assert sqlite3.connect(data / "other.sqlite").execute("SELECT a FROM t").fetchall() == [
+        ("better-sqlite3",)
+    ]
     done = run(node, BETTER, ":memory:", **way)
     assert (done.output, done.errors) == ("1\n", "")
     assert store.list() == []
@@ -122,9 +124,7 @@ else {
   for (const name of "abcd") new Worker(__filename, { workerData: name, argv: [file] }).on("exit", ended);
 }
 """)
-    done = run(
-        node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
-    )
+    done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
     assert (done.status, done.output, done.errors) == (0, "", "")
     written = rows(store)
     assert len(written) == len(set(written)) == 5 * 2 * 20
@@ -132,7 +132,9 @@ else {
 
 def test_an_addon_where_a_bundler_put_it(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
     """The program names the addon's file itself, as bundled programs do."""
-    addon = next((node.directory / "node_modules/better-sqlite3/prebuilds").glob(f"linux-{node.node[-3:]}.node"))
+    addon = next(
+        (node.directory / "node_modules/better-sqlite3/prebuilds").glob(f"linux-{node.node[-3:]}.node")
+    )
     shutil.copy(addon, data / "elsewhere.node")
     program = BETTER.replace("argv.at(-1))", f"argv.at(-1), {{ nativeBinding: '{data}/elsewhere.node' }})")
     done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
@@ -158,7 +160,9 @@ def test_a_library_that_is_missing_opens_no_file_but_memory(driver: str, node: S
     (data / "node").mkdir()
     for file in REGISTER.parent.glob("*.cjs"):
         shutil.copy(file, data / "node")
-    way = routed("/**={path}", NODE_OPTIONS=f'--require "{data}/node/register.cjs"', MVSQLITE_LOG_FORMAT="json")
+    way = routed(
+        "/**={path}", NODE_OPTIONS=f'--require "{data}/node/register.cjs"', MVSQLITE_LOG_FORMAT="json"
+    )
     done = run(node, PROGRAMS[driver], data / "app.db", **way)
     assert done.status
     assert "unable to open database file" in done.errors
