@@ -142,6 +142,22 @@ def test_an_addon_where_a_bundler_put_it(node: Setup, data: Path, store: mvsqlit
     assert rows(store) == ["better-sqlite3"]
 
 
+def test_messages_are_json_in_a_file(
+    setup: Setup, data: Path, tmp_path: Path, store: mvsqlite_py.Store
+) -> None:
+    """Those of register.cjs and those of the library alike."""
+    log = tmp_path / "log"
+    way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url, MVSQLITE_LOG="debug")
+    to_file = {"MVSQLITE_LOG_FILE": str(log), "MVSQLITE_LOG_FORMAT": "json"}
+    done = run(setup, PROGRAMS[driver_of(setup)], data / "app.db", **way, **to_file)
+    assert (done.output, done.errors) == ("1\n", "")
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [set(one) for one in told] == [{"time", "level", "pid", "message"}] * len(told)
+    assert len({one["pid"] for one in told}) == 1
+    assert [one["level"] for one in told if "libmvsqlite.so is loaded" in one["message"]] == ["debug"]
+    assert [one["level"] for one in told if 'is the database "app.db"' in one["message"]] == ["info"]
+
+
 # ---- what goes wrong ---------------------------------------------------------------------
 
 
@@ -150,7 +166,6 @@ def test_a_map_that_cannot_be_read_opens_nothing(setup: Setup, data: Path) -> No
     done = run(setup, PROGRAMS[driver], data / "app.db", **routed("no route"))
     assert "SQLITE_CANTOPEN" in done.output + done.errors
     assert 'MVSQLITE_MAP: "no route" is no route: write PATTERN=NAME' in done.errors
-    assert "unset MVSQLITE_MAP to run it without mvsqlite" in done.errors
     assert done.errors.count("mvsqlite: error:") == 1
     assert list(data.iterdir()) == [], "nothing begins anew"
 
@@ -169,6 +184,7 @@ def test_a_library_that_is_missing_opens_no_file_but_memory(driver: str, node: S
     told = json.loads(done.errors.splitlines()[0])
     assert told["level"] == "error"
     assert "libmvsqlite.so" in told["message"]
+    assert "unset MVSQLITE_MAP to run it without mvsqlite" in told["message"]
     assert not (data / "app.db").exists()
     assert run(node, PROGRAMS[driver], ":memory:", **way).output == "1\n"
 
