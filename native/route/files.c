@@ -82,10 +82,7 @@ static int put_stub(const char *path, const char *name, const struct stat *like)
     mvr_stub stub = {.name = ""};
     snprintf(stub.name, sizeof stub.name, "%s", name);
     snprintf(stub.path, sizeof stub.path, "%s", path);
-    int rc = mvr_stub_put(&stub);
-    if (!rc && (chown(path, like->st_uid, like->st_gid) != 0 || chmod(path, like->st_mode & 07777) != 0))
-        mvi_log(MVI_LOG_INFO, "%s could not be given the owner or mode that it had: %s", path, strerror(errno));
-    return rc;
+    return mvr_stub_put(&stub, like);
 }
 
 /* ---- what stands at a path --------------------------------------------------------- */

@@ -115,7 +115,7 @@ int mvr_replace_by_database(mv_store *store, const char *name, const char *sourc
     if (!rc)
         rc = mv_db_begin(other, &stale);
     if (!rc)
-        rc = mv_db_open(store, name, MV_CREATE, &db);
+        rc = mv_db_open(store, name, 0, &db);
     if (!rc) {
         mv_db_snapshot(other, &snapshot);
         contents from = {.db = other, .fd = -1, .size = mv_db_size(other), .page_size = snapshot.page_size};
@@ -184,7 +184,7 @@ int mvr_replace_by_file(mv_store *store, const char *name, const char *path)
     if (!rc)
         rc = measure_file(&file);
     if (!rc)
-        rc = mv_db_open(store, name, MV_CREATE, &db);
+        rc = mv_db_open(store, name, 0, &db);
     if (!rc) {
         snprintf(message, sizeof message, "replaced by the file %.300s", path);
         rc = take_over(db, &file, message);

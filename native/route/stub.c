@@ -103,15 +103,17 @@ static int write_all(int fd, const uint8_t *data, size_t n)
     return 0;
 }
 
-/* As the file that stands there: its mode, and its owner where that may be given. */
-static void take_after(int fd, const char *path)
+/* Its mode, and its owner where that may be given. */
+static void take_after(int fd, const char *path, const struct stat *like)
 {
-    struct stat st;
-    if (stat(path, &st) != 0)
+    struct stat there;
+    if (!like && stat(path, &there) == 0)
+        like = &there;
+    if (!like)
         return;
-    if (fchown(fd, st.st_uid, st.st_gid) != 0)
+    if (fchown(fd, like->st_uid, like->st_gid) != 0)
         mv_error_clear(); /* then it is this user's, as any file made here */
-    fchmod(fd, st.st_mode & 07777);
+    fchmod(fd, like->st_mode & 07777);
 }
 
 static int sync_directory_of(const char *path)
@@ -149,7 +151,7 @@ static int open_beside(const char *path, char *temporary, size_t room)
     return -1;
 }
 
-int mvr_stub_put(const mvr_stub *stub)
+int mvr_stub_put(const mvr_stub *stub, const struct stat *like)
 {
     uint8_t bytes[MVR_STUB_SIZE];
     char temporary[MVR_PATH_MAX + 40];
@@ -161,7 +163,7 @@ int mvr_stub_put(const mvr_stub *stub)
     int fd = open_beside(stub->path, temporary, sizeof temporary);
     if (fd < 0)
         return mv_fail(MV_IO, "cannot write beside %.300s: %s", stub->path, strerror(errno));
-    take_after(fd, stub->path);
+    take_after(fd, stub->path, like);
     if (write_all(fd, bytes, sizeof bytes) || fsync(fd) || move(temporary, stub->path) ||
         sync_directory_of(stub->path)) {
         rc = mv_fail(MV_IO, "cannot write %.300s: %s", stub->path, strerror(errno));
@@ -169,6 +171,16 @@ int mvr_stub_put(const mvr_stub *stub)
     }
     close(fd);
     return rc;
+}
+
+int mv_stub_put(const char *path, const char *name)
+{
+    mvr_stub stub;
+    if (strlen(path) >= sizeof stub.path || strlen(name) >= sizeof stub.name)
+        return mv_fail(MV_NAME, "%.300s or its database's name is too long", path);
+    memcpy(stub.path, path, strlen(path) + 1);
+    memcpy(stub.name, name, strlen(name) + 1);
+    return mvr_stub_put(&stub, NULL);
 }
 
 /* ---- reading ------------------------------------------------------------------ */
@@ -220,4 +232,10 @@ int mvr_stub_at(const char *path, mvr_stub *stub)
         return MV_NOTFOUND;
     bytes[n] = 0;
     return parse(bytes + LINES, path, stub);
+}
+
+int mv_stub_is_at(const char *path)
+{
+    mvr_stub stub;
+    return mvr_stub_at(path, &stub) != MV_NOTFOUND;
 }

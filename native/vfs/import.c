@@ -7,7 +7,7 @@
 #include "../route/aside.h"
 #include "vfs.h"
 
-#define BUSY_MS 10000         /* how long to wait for whoever writes to the file */
+#define BUSY_MS 2000          /* how long to wait for whoever writes to the file */
 #define HIDDEN ".importing-"  /* how the name of a database begins while it is imported */
 
 typedef struct import {

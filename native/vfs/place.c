@@ -20,6 +20,7 @@ typedef struct opening {
     int mapped; /* a route names this path */
     char name[MV_NAME_MAX + 1]; /* the database's: what the route says, then what is so */
     int put_stub, by_stub;
+    struct stat file; /* of what stood there before; st_mode 0: nothing */
 } opening;
 
 static int exists(const opening *o, const char *name, int *found)
@@ -111,15 +112,14 @@ static int from_ordinary_file(opening *o)
 /* As SQLite opens a file: one that is missing is made if that was asked, an empty one is a database. */
 static int first_open(opening *o)
 {
-    struct stat st;
-    int missing = stat(o->path, &st) != 0;
+    int missing = stat(o->path, &o->file) != 0;
     if (missing && errno != ENOENT)
         return mv_fail(MV_IO, "cannot look at %.300s: %s", o->path, strerror(errno));
     if (missing && !(o->flags & SQLITE_OPEN_CREATE))
         return mv_fail(MV_NOTFOUND, "there is no file %.300s", o->path);
-    if (!missing && !S_ISREG(st.st_mode))
+    if (!missing && !S_ISREG(o->file.st_mode))
         return mv_fail(MV_IO, "%.300s is not a file", o->path);
-    if (!missing && st.st_size)
+    if (!missing && o->file.st_size)
         return from_ordinary_file(o);
     if (!may_write_beside(o->path))
         return mv_fail(MV_IO, "cannot make %.300s: %s", o->path, strerror(errno));
@@ -131,15 +131,10 @@ static int first_open(opening *o)
 /* ---- opening -------------------------------------------------------------------------- */
 
 /* Who may not write the stub may not write the database, as with a file. */
-static int respect_permissions(opening *o)
+static void respect_permissions(opening *o)
 {
-    if (o->put_stub)
-        return MV_OK;
-    if (faccessat(AT_FDCWD, o->path, R_OK, AT_EACCESS) != 0)
-        return mv_fail(MV_PERM, "%.300s may not be read by this user", o->path);
-    if (o->flags & SQLITE_OPEN_READWRITE && faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) != 0)
+    if (!o->put_stub && o->flags & SQLITE_OPEN_READWRITE && faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) != 0)
         o->flags = (o->flags & ~(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)) | SQLITE_OPEN_READONLY;
-    return MV_OK;
 }
 
 static int put_stub(const opening *o)
@@ -149,7 +144,19 @@ static int put_stub(const opening *o)
         return MV_OK;
     snprintf(stub.name, sizeof stub.name, "%s", o->name);
     snprintf(stub.path, sizeof stub.path, "%s", o->path);
-    return mvr_stub_put(&stub);
+    return mvr_stub_put(&stub, o->file.st_mode ? &o->file : NULL);
+}
+
+static int refuse(const opening *o, int rc)
+{
+    if (rc == MV_NOTFOUND) { /* what a program asks to find out, as with a file */
+        mvi_log(MVI_LOG_INFO, "%s", mv_error_text());
+        return SQLITE_CANTOPEN;
+    }
+    int sqlite = mvv_error(o->copy, rc);
+    if (rc == MV_BUSY)
+        mvi_log(MVI_LOG_WARN, "%s", mv_error_text());
+    return rc == MV_BUSY || rc == MV_FULL || rc == MV_NOMEM ? sqlite : SQLITE_CANTOPEN;
 }
 
 static int open_file(opening *o, mvv_file *file, int *out_flags)
@@ -170,22 +177,20 @@ static int open_file(opening *o, mvv_file *file, int *out_flags)
         }
         mv_fail(MV_NOMEM, "out of memory opening %.300s", o->path);
     }
-    rc = mvv_error(o->copy, mv_error_code());
+    rc = refuse(o, mv_error_code());
     file->base.pMethods->xClose(&file->base);
     file->base.pMethods = NULL;
     return rc;
 }
 
-static int refuse(const opening *o, int rc)
+/* Tells whoever started the program, in the file MVSQLITE_WITNESS, that its paths are routed. */
+static void bear_witness(void)
 {
-    if (rc == MV_NOTFOUND) { /* what a program asks to find out, as with a file */
-        mvi_log(MVI_LOG_INFO, "%s", mv_error_text());
-        return SQLITE_CANTOPEN;
-    }
-    int sqlite = mvv_error(o->copy, rc);
-    if (rc == MV_BUSY)
-        mvi_log(MVI_LOG_WARN, "%s", mv_error_text());
-    return rc == MV_MISUSE || rc == MV_PERM ? SQLITE_CANTOPEN : sqlite;
+    static atomic_flag done = ATOMIC_FLAG_INIT;
+    const char *witness = atomic_flag_test_and_set(&done) ? NULL : mvi_setting("MVSQLITE_WITNESS");
+    int fd = witness && *witness ? open(witness, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0)
+        close(fd);
 }
 
 static _Thread_local int at_work;
@@ -207,15 +212,17 @@ static int place_open(mvv_copy *copy, const char *path, mvv_file *file, int flag
     if (found == MV_NOTFOUND && stood == MV_NOTFOUND)
         return SQLITE_OK;
     *routed = 1;
+    bear_witness();
     o.mapped = found == MV_OK;
     int rc = stood == MV_NOTFOUND ? MV_OK : stood;
     if (!rc)
         rc = mvv_store_url(copy, path, o.url, sizeof o.url);
     if (!rc)
         rc = stood == MV_OK ? by_stub(&o, &stub) : first_open(&o);
-    if (!rc)
-        rc = respect_permissions(&o);
-    return rc ? refuse(&o, rc) : open_file(&o, file, out_flags);
+    if (rc)
+        return refuse(&o, rc);
+    respect_permissions(&o);
+    return open_file(&o, file, out_flags);
 }
 
 int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)

@@ -96,6 +96,12 @@ def test_threads_of_the_store_do_not_race(objects: Path, environment: dict[str, 
     run_tests(objects, environment, "gcc", THREADS, "test_store", "threads", "walk", *at(engine))
 
 
+@pytest.mark.lmdb_only("about paths, which have no engine")
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_routes_and_stubs(objects: Path, environment: dict[str, str], compiler: str) -> None:
+    run_tests(objects, environment, compiler, MEMORY, "test_route")
+
+
 def at(engine: str) -> list[str]:
     """The argument that names the engine: without one it is the embedded one."""
     return [] if engine == "lmdb:" else [engine]
