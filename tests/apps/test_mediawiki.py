@@ -32,7 +32,9 @@ class Wiki:
         settings = self.variables if script != "install" else {}
         path = WIKI / "maintenance" / f"{script}.php"
         told = self.way.run("php", path, *words, status=status, alone=alone, **settings)
-        return re.sub(r"t=\d+|\d+ms|[\d.]+ seconds?|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "#", told)
+        return re.sub(
+            r"size was \d+, now \d+|t=\d+|\d+ms|[\d.]+ seconds?|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "#", told
+        )
 
     def install(self) -> str:
         home = self.way.home

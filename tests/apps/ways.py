@@ -85,18 +85,6 @@ class Way:
         if not self.routed:
             return told
         options = ["--store", self.store, *self._maps, *(["--import"] if self.imports else [])]
-        if True:  # UNTIL mvsqlite run
-            maps = "\n".join(w for w in self._maps if w != "--map")
-            so = Path(mvsqlite_py.__file__).parent / "libmvsqlite_preload.so"
-            imp = ["MVSQLITE_IMPORT=1"] if self.imports else []
-            return [
-                "env",
-                f"LD_PRELOAD={so}",
-                f"MVSQLITE_MAP={maps}",
-                f"MVSQLITE_STORE={self.store}",
-                *imp,
-                *told,
-            ]
         return command_line("mvsqlite", "run", *options, "--", *told)
 
     def _inherited(self) -> dict[str, str]:
