@@ -1,4 +1,5 @@
 /* The VFS object of each copy of SQLite, and the extension's entry point. */
+#include <dlfcn.h>
 #include <stdio.h>
 
 #include "../base/logging.h"
@@ -134,6 +135,19 @@ static void vfs_dl_close(sqlite3_vfs *vfs, void *library)
     to->xDlClose(to, library);
 }
 
+/* A program may unload a library that holds a copy of SQLite, as Node does with an addon when the
+ * last thread that uses it ends. It would come back without our VFS, while we held pointers into it. */
+static void keep_loaded(const sqlite3_api_routines *api)
+{
+    Dl_info place;
+    int (*inside)(sqlite3_vfs *, int) = api->vfs_register;
+    if (!dladdr(*(void **)&inside, &place) || !place.dli_fname)
+        return;
+    void *library = dlopen(place.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    if (library)
+        dlclose(library);
+}
+
 static int fill(mvv_copy *copy, const sqlite3_api_routines *api, int index)
 {
     size_t size = sizeof(mvv_file) > mvv_memfile_size() ? sizeof(mvv_file) : mvv_memfile_size();
@@ -142,6 +156,7 @@ static int fill(mvv_copy *copy, const sqlite3_api_routines *api, int index)
     copy->fallback = api->vfs_find(NULL);
     if (!copy->fallback)
         return SQLITE_ERROR;
+    keep_loaded(api);
     pthread_mutex_init(&copy->lock, NULL);
     copy->vfs = (sqlite3_vfs){
         .iVersion = 2,
