@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -159,8 +160,20 @@ static int refuse(const opening *o, int rc)
     return rc == MV_BUSY || rc == MV_FULL || rc == MV_NOMEM ? sqlite : SQLITE_CANTOPEN;
 }
 
+/* A program that opens its database for each request would open the store as often, and find
+ * nothing in its cache: the first store of a process stays open for as long as the process runs.
+ * A child of fork does not know its parent's stores and keeps one of its own. */
+static void keep_store(const char *url)
+{
+    static _Atomic pid_t keeper;
+    static mv_store *kept; /* never closed */
+    if (atomic_exchange(&keeper, getpid()) != getpid() && mv_store_open(url, &kept) != MV_OK)
+        atomic_store(&keeper, 0);
+}
+
 static int open_file(opening *o, mvv_file *file, int *out_flags)
 {
+    keep_store(o->url);
     int rc = mvv_file_open(o->copy, o->path, o->name, file, o->flags, out_flags);
     if (rc && o->by_stub && mv_error_code() == MV_NOTFOUND)
         mvv_error(o->copy, mv_fail(MV_NOTFOUND,

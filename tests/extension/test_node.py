@@ -72,7 +72,9 @@ def test_other_files_are_left_alone(node: Setup, data: Path, store: mvsqlite_py.
     way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
     done = run(node, BETTER, data / "other.sqlite", **way)
     assert (done.status, done.output, done.errors) == (0, "1\n", "")
-    assert sqlite3.connect(data / "other.sqlite").execute("SELECT a FROM t").fetchall() == [("better-sqlite3",)]
+    assert sqlite3.connect(data / "other.sqlite").execute("SELECT a FROM t").fetchall() == [
+        ("better-sqlite3",)
+    ]
     done = run(node, BETTER, ":memory:", **way)
     assert (done.output, done.errors) == ("1\n", "")
     assert store.list() == []
@@ -122,9 +124,7 @@ else {
   for (const name of "abcd") new Worker(__filename, { workerData: name, argv: [file] }).on("exit", ended);
 }
 """)
-    done = run(
-        node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
-    )
+    done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
     assert (done.status, done.output, done.errors) == (0, "", "")
     written = rows(store)
     assert len(written) == len(set(written)) == 5 * 2 * 20
@@ -132,12 +132,30 @@ else {
 
 def test_an_addon_where_a_bundler_put_it(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
     """The program names the addon's file itself, as bundled programs do."""
-    addon = next((node.directory / "node_modules/better-sqlite3/prebuilds").glob(f"linux-{node.node[-3:]}.node"))
+    addon = next(
+        (node.directory / "node_modules/better-sqlite3/prebuilds").glob(f"linux-{node.node[-3:]}.node")
+    )
     shutil.copy(addon, data / "elsewhere.node")
     program = BETTER.replace("argv.at(-1))", f"argv.at(-1), {{ nativeBinding: '{data}/elsewhere.node' }})")
     done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
     assert (done.output, done.errors) == ("1\n", "")
     assert rows(store) == ["better-sqlite3"]
+
+
+def test_messages_are_json_in_a_file(
+    setup: Setup, data: Path, tmp_path: Path, store: mvsqlite_py.Store
+) -> None:
+    """Those of register.cjs and those of the library alike."""
+    log = tmp_path / "log"
+    way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url, MVSQLITE_LOG="debug")
+    to_file = {"MVSQLITE_LOG_FILE": str(log), "MVSQLITE_LOG_FORMAT": "json"}
+    done = run(setup, PROGRAMS[driver_of(setup)], data / "app.db", **way, **to_file)
+    assert (done.output, done.errors) == ("1\n", "")
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [set(one) for one in told] == [{"time", "level", "pid", "message"}] * len(told)
+    assert len({one["pid"] for one in told}) == 1
+    assert [one["level"] for one in told if "libmvsqlite.so is loaded" in one["message"]] == ["debug"]
+    assert [one["level"] for one in told if 'is the database "app.db"' in one["message"]] == ["info"]
 
 
 # ---- what goes wrong ---------------------------------------------------------------------
@@ -148,7 +166,6 @@ def test_a_map_that_cannot_be_read_opens_nothing(setup: Setup, data: Path) -> No
     done = run(setup, PROGRAMS[driver], data / "app.db", **routed("no route"))
     assert "SQLITE_CANTOPEN" in done.output + done.errors
     assert 'MVSQLITE_MAP: "no route" is no route: write PATTERN=NAME' in done.errors
-    assert "unset MVSQLITE_MAP to run it without mvsqlite" in done.errors
     assert done.errors.count("mvsqlite: error:") == 1
     assert list(data.iterdir()) == [], "nothing begins anew"
 
@@ -158,13 +175,16 @@ def test_a_library_that_is_missing_opens_no_file_but_memory(driver: str, node: S
     (data / "node").mkdir()
     for file in REGISTER.parent.glob("*.cjs"):
         shutil.copy(file, data / "node")
-    way = routed("/**={path}", NODE_OPTIONS=f'--require "{data}/node/register.cjs"', MVSQLITE_LOG_FORMAT="json")
+    way = routed(
+        "/**={path}", NODE_OPTIONS=f'--require "{data}/node/register.cjs"', MVSQLITE_LOG_FORMAT="json"
+    )
     done = run(node, PROGRAMS[driver], data / "app.db", **way)
     assert done.status
     assert "unable to open database file" in done.errors
     told = json.loads(done.errors.splitlines()[0])
     assert told["level"] == "error"
     assert "libmvsqlite.so" in told["message"]
+    assert "unset MVSQLITE_MAP to run it without mvsqlite" in told["message"]
     assert not (data / "app.db").exists()
     assert run(node, PROGRAMS[driver], ":memory:", **way).output == "1\n"
 

@@ -74,7 +74,16 @@ def test_a_bad_deletion_is_undone_while_the_app_runs(
         assert notes("DELETE", "/notes") == 300
         notes("POST", "/notes", title="later")
         assert notes.titles() == notes.titles("shared") == ["later"]
-        command(store, "mvrevert", "undo", "document.db", "--statement", "DELETE FROM notes*", "--keep-mine", "--yes")
+        command(
+            store,
+            "mvrevert",
+            "undo",
+            "document.db",
+            "--statement",
+            "DELETE FROM notes*",
+            "--keep-mine",
+            "--yes",
+        )
         after = notes("GET", "/notes")
         assert after[1:] == before[1:]
         assert notes("GET", "/shared") == after
