@@ -69,9 +69,9 @@ def test_the_exit_status_and_the_arguments_are_the_programs(preloaded: Preloaded
 
 def test_it_becomes_the_program(preloaded: Preloaded) -> None:
     """The process is the same, its signals are the program's, and it has no children it did not make."""
-    code = "import os, time; print(os.getpid(), os.path.exists(f'/proc/{os.getpid()}/task') and "
+    code = "import os, signal; print(os.getpid(), os.path.exists(f'/proc/{os.getpid()}/task') and "
     code += (
-        "open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split(), flush=True); time.sleep(60)"
+        "open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split(), flush=True); signal.pause()"
     )
     started = subprocess.Popen(
         command("run", "--map", "*.db={stem}", "--", program("python3"), "-c", code),
