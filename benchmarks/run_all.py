@@ -25,6 +25,7 @@ from benchmarks import (
     mix,
     open_close,
     point_reads,
+    preload_start,
     time_travel,
     undo,
 )
@@ -59,6 +60,7 @@ BENCHMARKS: list[ModuleType] = [
     open_close,
     undo,
     gc,
+    preload_start,
 ]
 
 
