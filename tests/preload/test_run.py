@@ -330,6 +330,7 @@ def test_a_program_that_is_reached_is_not_blamed(preloaded: Preloaded, tmp_path:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.lmdb_only("another user must be able to open the store")
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_as_another_user(preloaded: Preloaded) -> None:
     """A store and a directory of that user's; the preload library is read by everybody."""
