@@ -32,6 +32,7 @@ from mvsqlite_py._errors import (
     VersionNotFoundError,
 )
 from mvsqlite_py._ledger import Untouched
+from mvsqlite_py._past import at
 from mvsqlite_py._retention import Dropped, GcReport, Policy
 from mvsqlite_py._rows import Diff, RowChange, RowCounts, SchemaChange
 from mvsqlite_py._store import DatabaseInfo, Store, default_url, open_store
@@ -79,6 +80,7 @@ __all__ = [
     "Verification",
     "Version",
     "VersionNotFoundError",
+    "at",
     "connect",
     "default_url",
     "open_store",

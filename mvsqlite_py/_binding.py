@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import apsw
+
 from mvsqlite_py import _native  # type: ignore[attr-defined]
 from mvsqlite_py._errors import BY_CODE, Error
 
@@ -26,11 +28,23 @@ def text(pointer: Any) -> str:
     return raw.decode("utf-8", "replace")
 
 
+CODES = {text(lib.mv_error_name(code)): code for code in range(len(BY_CODE) + 1)}
+
+
 def error(code: int) -> Error:
     """The exception for a native code, with the message its function left."""
     name = text(lib.mv_error_name(code))
-    exception = BY_CODE.get(name, Error)(text(lib.mv_error_text()) or text(lib.mv_error_meaning(code)))
+    return _exception(name, code, text(lib.mv_error_text()) or text(lib.mv_error_meaning(code)))
+
+
+def _exception(name: str, code: int, message: str) -> Error:
+    """With the attributes that exceptions of apsw and sqlite3 have."""
+    exception = BY_CODE.get(name, Error)(message)
+    sqlite = int(lib.mv_error_sqlite(code))
+    names = apsw.mapping_result_codes if sqlite < 256 else apsw.mapping_extended_result_codes
     exception.code = name
+    exception.sqlite_errorcode, exception.sqlite_errorname = sqlite, str(names[sqlite])
+    vars(exception).update(result=sqlite & 0xFF, extendedresult=sqlite)
     return exception
 
 
@@ -42,9 +56,7 @@ def check(code: int) -> None:
 
 def failure(name: str, message: str) -> Error:
     """The exception for a native code by its name, for what Python notices first."""
-    exception = BY_CODE[name](message)
-    exception.code = name
-    return exception
+    return _exception(name, CODES[name], message)
 
 
 def last_error() -> Error | None:
@@ -65,6 +77,14 @@ def encode(value: str, what: str, code: str = "MV_NAME") -> bytes:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise failure(code, f"{what} is UTF-8, which cannot write {value!r}") from None
+
+
+def default_url() -> str:
+    """The address of the store used when none is named."""
+    room = 4096
+    url = ffi.new("char[]", room)
+    check(lib.mv_default_url(url, room))
+    return text(url)
 
 
 def stamp_from_hex(version: str) -> Any:

@@ -7,12 +7,13 @@ import _sqlite3
 import ctypes
 import sqlite3
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import apsw
 
-from mvsqlite_py import _binding
+from mvsqlite_py import _binding, _races
 from mvsqlite_py._database import Moment, moment_text
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ VFS_NAME = "mvsqlite"
 Concurrency = Literal["host", "optimistic", "lease"]
 """How writers keep apart. ``host``: one at a time on a host, and between hosts the first commit wins;
 ``optimistic``: no lock, the first commit wins; ``lease``: one at a time among all hosts."""
+
+opened_in_past: "weakref.WeakSet[apsw.Connection]" = weakref.WeakSet()
+"""Connections that were opened at a past state, for those who come back to where one was."""
 
 _lock = threading.Lock()
 _loaded: set[str] = set()
@@ -144,7 +148,8 @@ def connect(
     create: create the database if there is none. timeout: seconds to wait for other writers.
     concurrency, lease: how writers keep apart, as for :func:`uri`.
     max_staleness: seconds that what is read may be behind; the connection then only reads.
-    Other options go to ``apsw.Connection``.
+    Other options go to ``apsw.Connection``. A single statement outside a transaction that loses a
+    race for its commit is run again, within the timeout.
     Raises the exceptions of this package, which are apsw's too.
     """
     load_into_apsw()
@@ -160,31 +165,8 @@ def connect(
     except apsw.Error as error:
         raise (_binding.last_error() or error) from error
     connection.set_busy_timeout(int(timeout * 1000))
+    if at is not None or version is not None:
+        opened_in_past.add(connection)
+    elif _races.may_be_lost(address):
+        connection.cursor_factory = _races.Cursor
     return connection
-
-
-def connect_sqlite3(
-    name: str,
-    store: "Store | str | None" = None,
-    *,
-    at: Moment | None = None,
-    version: str | None = None,
-    create: bool = True,
-    timeout: float = 5.0,
-    concurrency: Concurrency | None = None,
-    lease: float | None = None,
-    max_staleness: float | None = None,
-    **options: Any,
-) -> sqlite3.Connection:
-    """Connects with the standard library's ``sqlite3``; arguments as for :func:`connect`."""
-    load_into_sqlite3()
-    reads = at is not None or version is not None or max_staleness is not None
-    mode = "ro" if reads else "rwc" if create else "rw"
-    manners: dict[str, Any] = {"concurrency": concurrency, "lease": lease, "max_staleness": max_staleness}
-    address = uri(name, store=store, at=at, version=version, **manners) + f"&mode={mode}"
-    _binding.clear_error()
-    try:
-        connection: sqlite3.Connection = sqlite3.connect(address, uri=True, timeout=timeout, **options)
-        return connection
-    except sqlite3.Error as error:
-        raise (_binding.last_error() or error) from error

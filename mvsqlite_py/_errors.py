@@ -13,6 +13,9 @@ class Error(Exception):
     """Anything this package reports. ``code`` is the name of the native code, e.g. ``MV_BUSY``."""
 
     code = "MV_?"
+    sqlite_errorcode: int
+    """SQLite's extended result code, as on exceptions of ``sqlite3``."""
+    sqlite_errorname: str
 
 
 class BusyError(Error, apsw.BusyError, sqlite3.OperationalError):
@@ -75,7 +78,7 @@ class StoreError(Error, apsw.CantOpenError, sqlite3.OperationalError):
     """The store cannot be opened at that address by this user."""
 
 
-class MisuseError(Error, apsw.MisuseError, sqlite3.ProgrammingError):
+class MisuseError(Error, apsw.MisuseError, sqlite3.ProgrammingError, sqlite3.InterfaceError):
     """The call is not allowed in this state."""
 
 

@@ -48,10 +48,7 @@ class DatabaseInfo:
 
 def default_url() -> str:
     """The store used when none is named: ``$MVSQLITE_STORE``, or one in the user's data directory."""
-    room = 4096
-    url = ffi.new("char[]", room)
-    check(lib.mv_default_url(url, room))
-    return _binding.text(url)
+    return _binding.default_url()
 
 
 def from_ms(ms: int) -> datetime:

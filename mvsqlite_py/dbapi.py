@@ -1,11 +1,16 @@
-"""PEP 249 with the standard library's ``sqlite3`` over a store.
+"""PEP 249 with the standard library's ``sqlite3`` over a store: put it where ``sqlite3`` was.
 
-``connect`` takes a database's name instead of a path; everything else is ``sqlite3``'s own.
+Whatever ``sqlite3`` has is here too. ``connect`` takes a database's name instead of a path; where a
+file name means something else to SQLite, it means the same here: ``:memory:`` and the empty name are
+SQLite's own, and a ``file:`` URI keeps what it says.
 """
 
+import sqlite3
 from sqlite3 import (
+    PARSE_COLNAMES,
+    PARSE_DECLTYPES,
     Binary,
-    Connection,
+    Blob,
     Cursor,
     DatabaseError,
     DataError,
@@ -17,24 +22,34 @@ from sqlite3 import (
     InternalError,
     NotSupportedError,
     OperationalError,
+    PrepareProtocol,
     ProgrammingError,
     Row,
     Time,
     TimeFromTicks,
     TimestampFromTicks,
     Warning,
+    adapt,
     apilevel,
+    complete_statement,
+    enable_callback_tracebacks,
     paramstyle,
+    register_adapter,
+    register_converter,
     sqlite_version,
     sqlite_version_info,
     threadsafety,
 )
 from sqlite3.dbapi2 import Timestamp
+from typing import Any
 
-from mvsqlite_py._connections import connect_sqlite3 as connect
+from mvsqlite_py._sqlite3 import Connection, connect
 
 __all__ = [
+    "PARSE_COLNAMES",
+    "PARSE_DECLTYPES",
     "Binary",
+    "Blob",
     "Connection",
     "Cursor",
     "DataError",
@@ -47,6 +62,7 @@ __all__ = [
     "InternalError",
     "NotSupportedError",
     "OperationalError",
+    "PrepareProtocol",
     "ProgrammingError",
     "Row",
     "Time",
@@ -54,10 +70,25 @@ __all__ = [
     "Timestamp",
     "TimestampFromTicks",
     "Warning",
+    "adapt",
     "apilevel",
+    "complete_statement",
     "connect",
+    "enable_callback_tracebacks",
     "paramstyle",
+    "register_adapter",
+    "register_converter",
     "sqlite_version",
     "sqlite_version_info",
     "threadsafety",
 ]
+
+# The constants, and whatever else this Python's sqlite3 has.
+_rest = {name: thing for name, thing in vars(sqlite3).items() if not name.startswith("_")}
+globals().update({name: thing for name, thing in _rest.items() if name not in globals()})
+__all__ += sorted(_rest.keys() - set(__all__))  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """What ``sqlite3`` makes only when it is asked for, such as names that it is about to drop."""
+    return getattr(sqlite3, name)

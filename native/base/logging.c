@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "settings.h"
 
 static const char *const names[] = {"off", "error", "warn", "info", "debug"};
 
@@ -23,8 +24,8 @@ static char file_name[1024]; /* "": standard error */
 
 static void read_environment(void)
 {
-    const char *level = getenv("MVSQLITE_LOG"), *file = getenv("MVSQLITE_LOG_FILE");
-    const char *format = getenv("MVSQLITE_LOG_FORMAT");
+    const char *level = mvi_setting("MVSQLITE_LOG"), *file = mvi_setting("MVSQLITE_LOG_FILE");
+    const char *format = mvi_setting("MVSQLITE_LOG_FORMAT");
     wanted = MVI_LOG_ERROR;
     for (size_t i = 0; level && i < sizeof names / sizeof *names; i++)
         if (strcasecmp(level, names[i]) == 0)

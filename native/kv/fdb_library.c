@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../base/error.h"
+#include "../base/settings.h"
 
 #define API_VERSION 730
 enum { API_VERSION_SET = 2201 }; /* an error of the client's: it is set already */
@@ -82,7 +83,7 @@ static void *open_copy(void)
 
 static void *open_library(void)
 {
-    const char *named = getenv("MVSQLITE_FDB_CLIENT");
+    const char *named = mvi_setting("MVSQLITE_FDB_CLIENT");
     if (owner)
         return open_copy();
     return dlopen(named && *named ? named : "libfdb_c.so", RTLD_NOW | RTLD_LOCAL);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/settings.h"
 #include "pattern.h"
 
 typedef struct entry {
@@ -108,7 +109,7 @@ static char failure[600];
 
 static void read_environment(void)
 {
-    const char *text = getenv("MVSQLITE_MAP");
+    const char *text = mvi_setting("MVSQLITE_MAP");
     if (text && *text)
         failed = mvr_map_read(text, &of_process);
     if (failed)
@@ -120,4 +121,31 @@ int mvr_map_of_process(const mvr_map **map)
     pthread_once(&once, read_environment);
     *map = of_process;
     return failed ? mv_fail(failed, "MVSQLITE_MAP: %s", failure) : MV_OK;
+}
+
+int mv_route_check(const char *text)
+{
+    mvr_map *map;
+    int rc = mvr_map_read(text, &map);
+    if (!rc)
+        mvr_map_free(map);
+    return rc;
+}
+
+int mv_route_name(const char *text, const char *path, char *name, size_t room)
+{
+    char found[MV_NAME_MAX + 1];
+    mvr_map *map;
+    int rc = mvr_map_read(text, &map);
+    if (rc)
+        return rc;
+    rc = mvr_map_find(map, path, found);
+    if (rc == MV_NOTFOUND)
+        rc = mv_fail(rc, "%.300s is not routed", path);
+    else if (!rc && strlen(found) >= room)
+        rc = mv_fail(MV_NAME, "the name of %.300s is too long", path);
+    if (!rc)
+        memcpy(name, found, strlen(found) + 1);
+    mvr_map_free(map);
+    return rc;
 }

@@ -20,4 +20,9 @@ int mvr_map_find(const mvr_map *map, const char *path, char name[MV_NAME_MAX + 1
  * is unset. Its error is told again at each call. */
 int mvr_map_of_process(const mvr_map **map);
 
+/* For who makes up the routes of other processes. Whether a map can be read (MV_MISUSE), and the
+ * name that it gives a path, as mvr_map_find. */
+MV_API int mv_route_check(const char *map);
+MV_API int mv_route_name(const char *map, const char *path, char *name, size_t room);
+
 #endif

@@ -173,6 +173,16 @@ int mvr_stub_put(const mvr_stub *stub, const struct stat *like)
     return rc;
 }
 
+int mv_stub_put(const char *path, const char *name)
+{
+    mvr_stub stub;
+    if (strlen(path) >= sizeof stub.path || strlen(name) >= sizeof stub.name)
+        return mv_fail(MV_NAME, "%.300s or its database's name is too long", path);
+    memcpy(stub.path, path, strlen(path) + 1);
+    memcpy(stub.name, name, strlen(name) + 1);
+    return mvr_stub_put(&stub, NULL);
+}
+
 /* ---- reading ------------------------------------------------------------------ */
 
 int mvr_stub_fits(const struct stat *st)
@@ -222,4 +232,10 @@ int mvr_stub_at(const char *path, mvr_stub *stub)
         return MV_NOTFOUND;
     bytes[n] = 0;
     return parse(bytes + LINES, path, stub);
+}
+
+int mv_stub_is_at(const char *path)
+{
+    mvr_stub stub;
+    return mvr_stub_at(path, &stub) != MV_NOTFOUND;
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../base/settings.h"
 #include "internal.h"
 
 #define DEFAULT_CACHE ((size_t)64 << 20)
@@ -206,7 +207,7 @@ void mv_store_close(mv_store *store)
 
 int mv_default_url(char *url, size_t room)
 {
-    const char *given = getenv("MVSQLITE_STORE"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    const char *given = mvi_setting("MVSQLITE_STORE"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     int n;
     if (given && *given)
         n = snprintf(url, room, "%s", given);

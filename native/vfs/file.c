@@ -110,6 +110,8 @@ int mvv_file_refresh(mvv_file *f)
 static int lock_for_writing(mvv_file *f)
 {
     int rc = mv_db_lock(f->db);
+    if (rc == MV_CONFLICT)
+        mvv_retry_note(f, 0);
     /* plain SQLITE_BUSY calls the busy handler; a snapshot that is too old needs a new transaction */
     return rc == MV_BUSY ? SQLITE_BUSY : rc ? mvv_error(f->copy, rc) : SQLITE_OK;
 }
@@ -150,8 +152,10 @@ static int file_lock(sqlite3_file *file, int level)
     mvv_playing_back = 0;
     if (level <= f->level)
         return SQLITE_OK;
-    if (f->level == SQLITE_LOCK_NONE)
+    if (f->level == SQLITE_LOCK_NONE) {
+        mvv_retry_forget();
         rc = lock_shared(f);
+    }
     if (!rc && level >= SQLITE_LOCK_RESERVED && f->level < SQLITE_LOCK_RESERVED)
         rc = lock_for_writing(f);
     if (!rc)
@@ -224,6 +228,8 @@ void mvv_file_committed(mvv_file *f)
  * commit was to cut off come back only because the whole transaction is dropped. */
 void mvv_file_refused(mvv_file *f, int rc)
 {
+    if (rc == SQLITE_BUSY_SNAPSHOT)
+        mvv_retry_note(f, 1);
     if (rc != SQLITE_BUSY)
         mv_db_rollback(f->db);
 }
@@ -290,9 +296,12 @@ static int file_control(sqlite3_file *file, int op, void *arg)
         return keep_flag(&f->persist_wal, arg);
     case SQLITE_FCNTL_POWERSAFE_OVERWRITE:
         return keep_flag(&f->powersafe_overwrite, arg);
+    case SQLITE_FCNTL_BUSYHANDLER:
+        f->busy = (int (*)(void *))((void **)arg)[0];
+        f->busy_arg = ((void **)arg)[1];
+        return SQLITE_OK;
     case SQLITE_FCNTL_SIZE_HINT:
     case SQLITE_FCNTL_CHUNK_SIZE:
-    case SQLITE_FCNTL_BUSYHANDLER:
         return SQLITE_OK;
     case MVV_FCNTL_FILE:
         *(mvv_file **)arg = f;

@@ -1,17 +1,14 @@
 /* An ordinary SQLite file becomes a database of the store: copied, checked, then moved aside. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "../base/logging.h"
+#include "../route/aside.h"
 #include "vfs.h"
 
 #define BUSY_MS 2000          /* how long to wait for whoever writes to the file */
 #define HIDDEN ".importing-"  /* how the name of a database begins while it is imported */
-#define ASIDE ".before-mvsqlite"
 
 typedef struct import {
     const sqlite3_api_routines *api;
@@ -217,28 +214,10 @@ static int find_hidden(void *ctx, const mv_info *info)
 
 /* ---- the file ------------------------------------------------------------------------ */
 
-/* By system calls: where libc's are watched for what applications do to routed files, this is not
- * meant. 0, or an errno. */
-static int move_unless_there(const char *from, const char *to)
-{
-    struct stat st;
-    if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL) /* a file system that does not know the flag */
-        return errno;
-    if (lstat(to, &st) == 0)
-        return EEXIST;
-    return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0) == 0 ? 0 : errno;
-}
-
 static int move_aside(import *i)
 {
     char aside[1200];
-    int error = EEXIST;
-    for (int n = 1; error == EEXIST && n < 1000; n++) {
-        snprintf(aside, sizeof aside, n == 1 ? "%s" ASIDE : "%s" ASIDE "-%d", i->path, n);
-        error = move_unless_there(i->path, aside);
-    }
+    int error = mvr_move_aside(i->path, i->path, aside, sizeof aside);
     if (error)
         return mv_fail(MV_IO, "%.300s was taken in as \"%.100s\" but cannot be moved aside: %s", i->path, i->name,
                        strerror(error));

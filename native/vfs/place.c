@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "../base/logging.h"
+#include "../base/settings.h"
 #include "../route/map.h"
 #include "../route/stub.h"
 #include "vfs.h"
@@ -98,7 +100,7 @@ static int may_write_beside(const char *path)
 
 static int from_ordinary_file(opening *o)
 {
-    const char *wanted = getenv("MVSQLITE_IMPORT");
+    const char *wanted = mvi_setting("MVSQLITE_IMPORT");
     if (!wanted || !*wanted || strcmp(wanted, "0") == 0)
         return mv_fail(MV_MISUSE,
                        "%.300s is an ordinary file, and its route makes it the database \"%.100s\": let it be taken in "
@@ -158,8 +160,20 @@ static int refuse(const opening *o, int rc)
     return rc == MV_BUSY || rc == MV_FULL || rc == MV_NOMEM ? sqlite : SQLITE_CANTOPEN;
 }
 
+/* A program that opens its database for each request would open the store as often, and find
+ * nothing in its cache: the first store of a process stays open for as long as the process runs.
+ * A child of fork does not know its parent's stores and keeps one of its own. */
+static void keep_store(const char *url)
+{
+    static _Atomic pid_t keeper;
+    static mv_store *kept; /* never closed */
+    if (atomic_exchange(&keeper, getpid()) != getpid() && mv_store_open(url, &kept) != MV_OK)
+        atomic_store(&keeper, 0);
+}
+
 static int open_file(opening *o, mvv_file *file, int *out_flags)
 {
+    keep_store(o->url);
     int rc = mvv_file_open(o->copy, o->path, o->name, file, o->flags, out_flags);
     if (rc && o->by_stub && mv_error_code() == MV_NOTFOUND)
         mvv_error(o->copy, mv_fail(MV_NOTFOUND,
@@ -182,7 +196,24 @@ static int open_file(opening *o, mvv_file *file, int *out_flags)
     return rc;
 }
 
-int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
+/* Tells whoever started the program, in the file MVSQLITE_WITNESS, that its paths are routed. */
+static void bear_witness(void)
+{
+    static atomic_flag done = ATOMIC_FLAG_INIT;
+    const char *witness = atomic_flag_test_and_set(&done) ? NULL : mvi_setting("MVSQLITE_WITNESS");
+    int fd = witness && *witness ? open(witness, O_WRONLY | O_CREAT | O_CLOEXEC, 0644) : -1;
+    if (fd >= 0)
+        close(fd);
+}
+
+static _Thread_local int at_work;
+
+int mvr_is_at_work(void)
+{
+    return at_work != 0;
+}
+
+static int place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
 {
     const mvr_map *map;
     mvr_stub stub;
@@ -194,6 +225,7 @@ int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, 
     if (found == MV_NOTFOUND && stood == MV_NOTFOUND)
         return SQLITE_OK;
     *routed = 1;
+    bear_witness();
     o.mapped = found == MV_OK;
     int rc = stood == MV_NOTFOUND ? MV_OK : stood;
     if (!rc)
@@ -204,4 +236,12 @@ int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, 
         return refuse(&o, rc);
     respect_permissions(&o);
     return open_file(&o, file, out_flags);
+}
+
+int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed)
+{
+    at_work++;
+    int rc = place_open(copy, path, file, flags, out_flags, routed);
+    at_work--;
+    return rc;
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "../base/settings.h"
 #include "vfs.h"
 
 #define TEXT_LIMIT 4000      /* bytes kept of one transaction's statements */
@@ -144,7 +145,7 @@ static int read_policy(mvv_file *f)
 int mvv_statements_open(mvv_file *f, const char *uri)
 {
     int environment, parameter;
-    int rc = read_mode("MVSQLITE_STATEMENTS=", getenv("MVSQLITE_STATEMENTS"), &environment);
+    int rc = read_mode("MVSQLITE_STATEMENTS=", mvi_setting("MVSQLITE_STATEMENTS"), &environment);
     if (!rc)
         rc = read_mode("statements=", uri, &parameter);
     if (rc)

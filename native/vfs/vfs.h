@@ -91,6 +91,8 @@ struct mvv_file {
     mvv_super *super;      /* waits for this super-journal's end; file: its next member */
     mvv_file *super_next;
     mvv_place *place;      /* the routed path it was opened by; NULL: opened by its name */
+    int (*busy)(void *);   /* the connection's busy handler; NULL: not told yet */
+    void *busy_arg;
 };
 
 /* ---- vfs.c ---------------------------------------------------------------- */
@@ -132,6 +134,22 @@ void mvv_place_leave(mvv_copy *copy, mvv_place *place);
 /* ---- place.c: what stands at a path, and what opening it means ------------------ */
 /* *routed 0: the path is none of ours, and nothing was done. SQLite code. */
 int mvv_place_open(mvv_copy *copy, const char *path, mvv_file *file, int flags, int *out_flags, int *routed);
+
+/* Whether this thread is opening a routed path: files it opens meanwhile are our doing. */
+MV_API int mvr_is_at_work(void);
+
+/* ---- retry.c -------------------------------------------------------------------- */
+/* This thread's statement lost a race: it was refused the write lock, or the commit. */
+void mvv_retry_note(mvv_file *file, int at_commit);
+/* It begins to read anew: what was refused before is over. */
+void mvv_retry_forget(void);
+/* What a statement came to whose `step` answered rc: runs it again while it loses races, if it is
+ * one in autocommit that nothing came of yet, for as long as the connection's busy timeout. SQLite code. */
+MV_API int mvv_step_again(sqlite3_stmt *statement, int rc, int (*step)(sqlite3_stmt *statement));
+
+/* ---- preload.c: for the preload library ------------------------------------------ */
+/* An auto extension that makes a copy known and its router the default. SQLite code. */
+MV_API int mvv_preload_entry(sqlite3 *db, char **message, const sqlite3_api_routines *api);
 
 /* ---- import.c ------------------------------------------------------------------ */
 /* Takes the ordinary SQLite file at a path in as a database of the store of that URL: copied, checked,

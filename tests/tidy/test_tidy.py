@@ -16,6 +16,9 @@ HEADERS = [
     "native/rows/rows.h",
     "native/kv/kv_fault.h",
     "native/vfs/vfs.h",
+    "native/route/map.h",
+    "native/route/stub.h",
+    "native/route/files.h",
 ]
 
 

@@ -1,0 +1,7 @@
+<?php
+
+return [
+    'default' => 'database',
+    'stores' => ['database' => ['driver' => 'database', 'table' => 'cache', 'connection' => null]],
+    'prefix' => 'gallery',
+];
