@@ -70,6 +70,15 @@ def test_a_driver_that_is_required(setup: Setup, data: Path, store: mvsqlite_py.
     assert "this is not the data" in plain.output + plain.errors, "without us it finds the stub"
 
 
+def test_a_program_that_ends_at_once_ends_well(setup: Setup, data: Path, store: mvsqlite_py.Store) -> None:
+    """Also with a driver whose extension is loaded by a thread, which is ended with the program."""
+    way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
+    opened = PROGRAMS[driver_of(setup)].splitlines()[1:3]
+    for end in ["", "process.exit(0)"] * 4:
+        done = run(setup, "\n".join([*opened, end]), data / "app.db", **way)
+        assert (done.status, done.output, done.errors) == (0, "", "")
+
+
 def test_other_files_are_left_alone(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
     way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
     done = run(node, BETTER, data / "other.sqlite", **way)

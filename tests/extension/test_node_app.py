@@ -15,6 +15,8 @@ from mvsqlite_py._cli.mvrevert import mvrevert
 from node_programs import Setup, routed
 from notes_client import PATIENCE, running, work
 
+pytestmark = pytest.mark.lmdb_only("the routes lie above the store")
+
 SOON = 0.02
 MVSQLITE = [sys.executable, "-c", "from mvsqlite_py._cli.mvsqlite import main; main()"]
 
