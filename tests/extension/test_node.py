@@ -141,6 +141,23 @@ else {
     assert len(written) == len(set(written)) == 5 * 2 * 20
 
 
+def test_processes_that_the_program_forks(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
+    program = data / "forks.cjs"
+    program.write_text("""
+const { fork } = require("node:child_process");
+const Database = require("better-sqlite3");
+const [file, name] = process.argv.slice(2);
+const db = new Database(file);
+db.exec("CREATE TABLE IF NOT EXISTS t(a)");
+for (let i = 0; i < 20; i++) db.prepare("INSERT INTO t VALUES (?)").run((name ?? "first") + i);
+if (!name) for (const other of ["second", "third"]) fork(__filename, [file, other]);
+""")
+    done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
+    assert (done.status, done.output, done.errors) == (0, "", "")
+    assert len(set(rows(store))) == 3 * 20
+    assert len({version.pid for version in store.database("app.db").versions()}) == 3
+
+
 def test_an_addon_where_a_bundler_put_it(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
     """The program names the addon's file itself, as bundled programs do."""
     addon = next(
