@@ -26,6 +26,7 @@ from benchmarks import (
     open_close,
     php_page,
     point_reads,
+    preload_start,
     time_travel,
     undo,
 )
@@ -61,6 +62,7 @@ BENCHMARKS: list[ModuleType] = [
     php_page,
     undo,
     gc,
+    preload_start,
 ]
 
 
