@@ -46,7 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _thin_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    above = [item for item in items if ABOVE_THE_STORE.intersection(item.path.parts)]
+    above = [
+        item for item in items if ABOVE_THE_STORE.intersection(item.path.relative_to(config.rootpath).parts)
+    ]
     dropped = {id(item) for i, item in enumerate(above) if i % ABOVE_THE_STORE_EVERY}
     config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
     items[:] = [item for item in items if id(item) not in dropped]
