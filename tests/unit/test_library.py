@@ -61,8 +61,11 @@ FRAMEWORKS = {"aio", "datasette", "django", "sqlalchemy"}
 
 
 def test_modules_are_private_but_those_named_after_what_they_are_for() -> None:
-    files = Path(mvsqlite_py.__file__).parent.iterdir()
-    public = {path.stem for path in files if path.suffix in ("", ".py") and not path.stem.startswith("_")}
+    package = Path(mvsqlite_py.__file__).parent
+    modules = {path.stem for path in package.glob("*.py")} | {
+        p.parent.name for p in package.glob("*/__init__.py")
+    }
+    public = {name for name in modules if not name.startswith("_")}
     assert public == {"dbapi"} | FRAMEWORKS
 
 
