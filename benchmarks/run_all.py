@@ -24,6 +24,7 @@ from benchmarks import (
     memory,
     mix,
     open_close,
+    php_page,
     point_reads,
     preload_start,
     time_travel,
@@ -58,6 +59,7 @@ BENCHMARKS: list[ModuleType] = [
     diff_one_row,
     memory,
     open_close,
+    php_page,
     undo,
     gc,
     preload_start,
@@ -127,6 +129,9 @@ def run_each(
     for benchmark in BENCHMARKS:
         try:
             found = benchmark.run(settings)
+        except Absent as absent:
+            print(f"{benchmark.__name__}: not measured: {absent}", file=sys.stderr)
+            continue
         except Exception:
             traceback.print_exc()
             failed += 1

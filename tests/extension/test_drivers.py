@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mvsqlite_py
-from node_programs import CACHE, digest
+from node_programs import CACHE, digest, installed
 
 pytestmark = pytest.mark.lmdb_only("the routes lie above the store")
 
@@ -76,6 +76,11 @@ class Driver(Program):
     def _copy(self, name: str) -> None:
         shutil.copy(HERE / name, self.directory)
 
+    def _node(self) -> str:
+        program = Path(installed("better-sqlite3 13", soak=False).program)
+        self._copy("app.js")
+        return f'PATH="{program.parent}:$PATH"; {lines("Node", "sh").strip()} "$FILE"'
+
     def _php(self) -> str:
         needs_success(
             "PHP lacks sqlite3 or pdo_sqlite", "php", "-r", "new SQLite3(':memory:'); new PDO('sqlite:');"
@@ -121,7 +126,7 @@ class Driver(Program):
 def start(data: Path, store: mvsqlite_py.Store) -> Start:
     def starter(driver: Program, **variables: str) -> subprocess.CompletedProcess[str]:
         file = str(data / "notes.db")
-        own = {"DIR": str(LIBRARY), "FILE": file, "MVSQLITE_STORE": store.url, "TZ": "UTC"}
+        own = {"DIR": str(LIBRARY), "FILE": file, "MVSQLITE_STORE": store.url, "NODE_NO_WARNINGS": "1"}
         return subprocess.run(
             ["sh", "-ec", driver.command],
             cwd=driver.directory,
@@ -138,6 +143,7 @@ def start(data: Path, store: mvsqlite_py.Store) -> Start:
 
 DRIVERS = {
     "shell": "shell",
+    "node": "node",
     "php": "pdo sqlite3",
     "ruby": "ruby",
     "perl": "perl",
@@ -205,7 +211,8 @@ def test_a_map_that_cannot_be_read_opens_nothing(driver: Driver, start: Start, d
 
 
 def test_a_library_that_is_missing_stops_the_program(driver: Driver, start: Start, data: Path) -> None:
-    shutil.copytree(LIBRARY / "php", data / "lib" / "php")
+    for part in ("node", "php"):
+        shutil.copytree(LIBRARY / part, data / "lib" / part)
     done = start(driver, DIR=str(data / "lib"))
     assert done.returncode
     assert "load_extension" in done.stderr or "libmvsqlite" in done.stderr
