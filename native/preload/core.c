@@ -90,7 +90,10 @@ static void *load_once(void)
 
 void *mvp_core_if_loaded(const char *name)
 {
+    void *(*open_library)(const char *, int) = (void *(*)(const char *, int))mvp_next("dlopen");
     void *handle = atomic_load(&core);
+    if (!handle && open_library && open_library(CORE, RTLD_NOW | RTLD_NOLOAD))
+        handle = load_once(); /* the program has loaded it itself, as an extension */
     return handle ? mvp_dlsym(handle, name) : NULL;
 }
 
