@@ -13,18 +13,18 @@ RUN := $(VENV)/bin/python
 SECONDS ?= 3600
 
 PACKAGES := gcc clang libc6-dev make liblmdb-dev libzstd-dev libxxhash-dev libsqlite3-dev $(PYTHON_PACKAGES)
-# What the tests of unmodified programs run; without one of them its tests are skipped.
-TEST_PACKAGES := sqlite3 php-cli php-sqlite3 ruby-sqlite3 libdbd-sqlite3-perl
 # The system's own Python comes in pieces; one built by hand is whole.
 PYTHON_PACKAGES := $(shell $(PYTHON) -c 'import ensurepip, sysconfig, pathlib; exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 2>/dev/null || echo python3 python3-dev python3-venv)
-SOURCES := $(wildcard native/*/*.[ch] native/*.h native/*.py) pyproject.toml setup.py
+# Programs that know nothing of us, for the tests to run.
+TEST_PACKAGES := sqlite3 php-cli php-sqlite3 ruby-sqlite3 libdbd-sqlite3-perl musl-tools libcap2-bin
+SOURCES := $(wildcard native/*/*.[ch] native/*/*.map native/*.h native/*.py) pyproject.toml setup.py
 
 .PHONY: demo test test-cluster check bench soak setup packages clean
 
-test test-cluster soak: PACKAGES += $(TEST_PACKAGES)
-
 demo: setup
 	$(RUN) -m mvsqlite_py._demo
+
+test test-cluster soak: PACKAGES += $(TEST_PACKAGES)
 
 test: setup
 	$(RUN) -m pytest $(ARGS)
