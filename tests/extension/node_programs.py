@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,11 +40,16 @@ class Setup:
     node: str = ""
     """An npm package that is a Node; "": the one on PATH."""
     compiled: bool = False
+    large: bool = False
+    overrides: dict[str, str] = field(default_factory=dict)
+    """Releases of what these packages depend on, where theirs would have to be compiled."""
 
     @property
     def directory(self) -> Path:
         """Where it is kept: for these packages, and the Node they are compiled for."""
         marks = [self.packages, self.node, version_on_path() if self.compiled else "", MACHINE]
+        if self.overrides:
+            marks.append(self.overrides)
         return CACHE / f"node-{digest(json.dumps(marks))}"
 
     @property
@@ -58,6 +63,11 @@ SETUPS = {
     "better-sqlite3 12": Setup({"better-sqlite3": "12.11.1"}, compiled=True),
     "sqlite3 5": Setup({"sqlite3": "5.1.7"}, compiled=True),
 }
+
+DRIVERS = list(SETUPS)
+SETUPS["Actual"] = Setup(
+    {"@actual-app/sync-server": "26.9.0"}, overrides={"better-sqlite3": "13.2.0"}, large=True
+)
 
 
 @functools.cache
@@ -74,8 +84,8 @@ def installed(name: str, soak: bool) -> Setup:
     for program in ("npm",) if setup.node else ("npm", "node"):
         if not shutil.which(program):
             pytest.skip(f"there is no {program}")
-    if setup.compiled and not soak and not done.exists():
-        pytest.skip(f"{name} takes minutes to compile: with --soak it is, and kept in {CACHE}")
+    if (setup.compiled or setup.large) and not soak and not done.exists():
+        pytest.skip(f"{name} takes minutes to install: with --soak it is, and kept in {CACHE}")
     setup.directory.mkdir(parents=True, exist_ok=True)
     with (setup.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
