@@ -40,7 +40,6 @@ class Setup:
     node: str = ""
     """An npm package that is a Node; "": the one on PATH."""
     compiled: bool = False
-    large: bool = False
     overrides: dict[str, str] = field(default_factory=dict)
     """Releases of what these packages depend on, where theirs would have to be compiled."""
 
@@ -65,9 +64,7 @@ SETUPS = {
 }
 
 DRIVERS = list(SETUPS)
-SETUPS["Actual"] = Setup(
-    {"@actual-app/sync-server": "26.9.0"}, overrides={"better-sqlite3": "13.2.0"}, large=True
-)
+SETUPS["Actual"] = Setup({"@actual-app/sync-server": "26.9.0"}, overrides={"better-sqlite3": "13.2.0"})
 
 
 @functools.cache
@@ -84,8 +81,8 @@ def installed(name: str, soak: bool) -> Setup:
     for program in ("npm",) if setup.node else ("npm", "node"):
         if not shutil.which(program):
             pytest.skip(f"there is no {program}")
-    if (setup.compiled or setup.large) and not soak and not done.exists():
-        pytest.skip(f"{name} takes minutes to install: with --soak it is, and kept in {CACHE}")
+    if setup.compiled and not soak and not done.exists():
+        pytest.skip(f"{name} takes minutes to compile: with --soak it is, and kept in {CACHE}")
     setup.directory.mkdir(parents=True, exist_ok=True)
     with (setup.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -96,9 +93,8 @@ def installed(name: str, soak: bool) -> Setup:
 
 
 def install(name: str, setup: Setup) -> None:
-    (setup.directory / "package.json").write_text(
-        json.dumps({"private": True, "dependencies": setup.packages})
-    )
+    package = {"private": True, "dependencies": setup.packages, "overrides": setup.overrides}
+    (setup.directory / "package.json").write_text(json.dumps(package))
     command = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error"]
     environment = {key: value for key, value in os.environ.items() if key != "NODE_OPTIONS"}
     npm = subprocess.run(
