@@ -23,7 +23,18 @@ from benchmarks.common import Contender, Figure, Question, Settings, compare, ma
 
 WORKERS = 4
 READY_SECONDS = 30
-SERVERS = {"cli": "php -S", "fpm": "nginx and php-fpm"}
+
+
+def installed(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def fpm() -> str | None:
+    versions = sorted(Path("/usr/sbin").glob("php-fpm*"))
+    return str(versions[-1]) if versions else installed("php-fpm")
+
+
+SERVERS = {"cli": "php -S"} | ({"fpm": "nginx and php-fpm"} if fpm() and installed("nginx") else {})
 QUESTIONS = [
     question
     for server, label in SERVERS.items()
@@ -79,15 +90,6 @@ $found[] = $ask('SELECT max(taken) AS newest FROM photos WHERE album_id = ?', $i
 $db->prepare('UPDATE sessions SET visits = visits + 1 WHERE id = ?')->execute([$session['id']]);
 echo json_encode([$user, $session['visits'], array_map('count', $found)]);
 """
-
-
-def installed(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-
-
-def fpm() -> str | None:
-    versions = sorted(Path("/usr/sbin").glob("php-fpm*"))
-    return str(versions[-1]) if versions else installed("php-fpm")
 
 
 # ---- servers ----------------------------------------------------------------------
@@ -228,9 +230,6 @@ def load(port: int, clients: int, pages: int) -> tuple[float, list[float]]:
 def run(settings: Settings) -> list[Figure]:
     if not installed("php"):
         raise Absent("php is not installed: apt-get install php-cli php-sqlite3")
-    servers = {"cli": built_in}
-    if fpm() and installed("nginx"):
-        servers["fpm"] = pool
     pages, photos = settings.pick(2000, 400, 8), settings.pick(20_000, 20_000, 600)
 
     def prepare(contender: Contender, directory: Path) -> None:
@@ -242,8 +241,8 @@ def run(settings: Settings) -> list[Figure]:
 
     def measure(contender: Contender, directory: Path) -> dict[str, float]:
         answers = {}
-        for name, server in servers.items():
-            with server(contender, directory) as port:
+        for name in SERVERS:
+            with (pool if name == "fpm" else built_in)(contender, directory) as port:
                 load(port, WORKERS, 2 * WORKERS)  # every worker has begun
                 rate, times = load(port, WORKERS, pages)
                 alone = load(port, 1, pages // 4)[1]
@@ -256,8 +255,7 @@ def run(settings: Settings) -> list[Figure]:
             }
         return answers
 
-    asked = [question for question in QUESTIONS if question.key.split(".")[1] in servers]
-    return compare(settings, asked, measure, prepare)
+    return compare(settings, QUESTIONS, measure, prepare)
 
 
 if __name__ == "__main__":

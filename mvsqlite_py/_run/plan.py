@@ -64,11 +64,11 @@ def absolute(pattern: str, directory: Path) -> str:
     parts = Path(os.path.expanduser(pattern)).parts  # noqa: PTH111
     if not parts:
         raise PlanError("a pattern is empty: write PATTERN=NAME")
-    whole = parts if parts[0] == "/" else (*directory.parts, *parts)
+    whole = parts if parts[0] == "/" else (*map(escape, directory.parts), *parts)
     fixed = 1
-    while fixed < len(whole) - 1 and not WILD.search(whole[fixed]) and "\\" not in whole[fixed]:
+    while fixed < len(whole) - 1 and not WILD.search(_bare(whole[fixed])):
         fixed += 1
-    base = os.path.realpath(os.path.join(*whole[:fixed]))  # noqa: PTH118
+    base = os.path.realpath(os.path.join(*map(unescape, whole[:fixed])))  # noqa: PTH118
     rest = list(whole[fixed:])
     if len(rest) == 1 and not WILD.search(_bare(rest[0])):
         # the file itself may be a link, which SQLite follows

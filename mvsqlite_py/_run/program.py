@@ -108,7 +108,7 @@ def _content_problem(file: Path, content: mmap.mmap) -> str | None:
         loader, needed, kind = _loader(elf), _needed(elf), _kind(elf)
     except (ELFError, KeyError, ValueError) as error:
         return f"{file} is no program that can be looked at: {error}"
-    own = HEADER in content and not any(name.startswith("libsqlite3.") for name in needed)
+    own = content.find(HEADER) >= 0 and not any(name.startswith("libsqlite3.") for name in needed)
     brings = ", and brings its own SQLite along" if own else ""
     if kind != _kind(ours):
         return (

@@ -73,18 +73,32 @@ static int settle_names(opening *o, const mvr_stub *stub)
     return MV_OK;
 }
 
+/* Without a route a renamed file's database is named after its path (files.c): the stub may tell the
+ * name before still. */
+static int by_path(opening *o, const mvr_stub *stub)
+{
+    const char *path = o->path + 1;
+    int found = 1, rc = strcmp(stub->name, path) == 0 ? MV_OK : exists(o, stub->name, &found);
+    snprintf(o->name, sizeof o->name, "%s", stub->name);
+    if (rc || found || strlen(path) > MV_NAME_MAX)
+        return rc;
+    rc = exists(o, path, &found);
+    if (!rc && found) {
+        snprintf(o->name, sizeof o->name, "%s", path);
+        o->put_stub = 1;
+    }
+    return rc;
+}
+
 static int by_stub(opening *o, const mvr_stub *stub)
 {
     int same_path = strcmp(stub->path, o->path) == 0;
     o->by_stub = 1;
     o->flags &= ~SQLITE_OPEN_CREATE; /* it was there: nothing begins anew in its place */
-    if (!o->mapped) {
-        snprintf(o->name, sizeof o->name, "%s", stub->name);
-        if (!same_path)
-            return refuse_copy(o, stub);
-    } else if (strcmp(stub->name, o->name) != 0) {
+    if (!o->mapped)
+        return same_path ? by_path(o, stub) : refuse_copy(o, stub);
+    if (strcmp(stub->name, o->name) != 0)
         return settle_names(o, stub);
-    }
     o->put_stub = !same_path;
     return MV_OK;
 }

@@ -4,6 +4,7 @@
  *   client threads PATH N M                N threads, each with a connection, insert M rows each
  *   client fork PATH                       a connection before and after fork, and a program that is executed
  *   client race PATH                       a legacy statement that loses a race once (see race below)
+ *   client shutdown PATH PATH              sqlite3_shutdown between two connections
  *   client many N                          opens and closes N temporary files, and no database */
 #include <pthread.h>
 #include <sqlite3.h>
@@ -152,6 +153,14 @@ static int race(const char *uri)
     return 0;
 }
 
+static int shutdowns(const char *one, const char *two)
+{
+    char *first[] = {(char *)one, "CREATE TABLE t(a)", NULL}, *second[] = {(char *)two, "CREATE TABLE t(a)", NULL};
+    int rc = statements("open", first);
+    sqlite3_shutdown();
+    return rc || statements("open", second);
+}
+
 static int many(int n)
 {
     for (int i = 0; i < n; i++) {
@@ -170,6 +179,8 @@ int main(int argc, char **argv)
         return forks(argv[0], argv[2]);
     if (argc == 3 && strcmp(argv[1], "race") == 0)
         return race(argv[2]);
+    if (argc == 4 && strcmp(argv[1], "shutdown") == 0)
+        return shutdowns(argv[2], argv[3]);
     if (argc == 3 && strcmp(argv[1], "many") == 0)
         return many(atoi(argv[2]));
     return argc > 2 ? statements(argv[1], argv + 2) : 2;

@@ -315,3 +315,36 @@ def test_other_files_are_deleted_and_renamed_as_ever(preloaded: Preloaded) -> No
         os.unlink("link")
         assert os.listdir() == []
     """)
+
+
+def test_killed_in_the_middle_of_a_replacement(preloaded: Preloaded) -> None:
+    """The program finds its old state or its new one, and can do it over."""
+    code = """
+        c = sqlite3.connect("{0}")
+        c.execute("CREATE TABLE t(a)")
+        c.execute("CREATE TABLE fill(b)")
+        c.executemany("INSERT INTO fill VALUES (randomblob(4000))", [()] * 500)
+        c.execute("INSERT INTO t VALUES ('{1}')")
+        c.commit()
+    """
+    preloaded.python(code.format("a.db", "old"))
+    for milliseconds in (1, 3, 5, 8, 12, 17, 23, 30, 60):
+        if not (preloaded.data / "b.db").exists():
+            preloaded.python(code.format("b.db", f"new {milliseconds}"))
+        before = values(preloaded, "a")
+        preloaded.python(
+            f"""
+            import signal
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, {milliseconds / 1000})
+            os.replace("b.db", "a.db")
+            os.kill(os.getpid(), signal.SIGALRM)
+            """,
+            status=-14,
+        )
+        found = values(preloaded, "a")
+        assert found == before or str(found[0]).startswith("new")
+        assert preloaded.rows("a", "PRAGMA integrity_check") == [("ok",)]
+    preloaded.python("if os.path.exists('b.db'): os.replace('b.db', 'a.db')")
+    assert preloaded.shell("a.db", "SELECT a FROM t").startswith("new")
+    assert not preloaded.database("a").verify().problems

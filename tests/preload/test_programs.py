@@ -126,6 +126,23 @@ def test_what_a_careful_program_does_before_it_opens(preloaded: Preloaded) -> No
     assert preloaded.rows("a", "SELECT a FROM t") == [("x",)]
 
 
+def test_a_program_that_shuts_sqlite_down_in_between(preloaded: Preloaded, client: Path) -> None:
+    """Its own VFS would be the default again."""
+    preloaded.run(client, "shutdown", "a.db", "b.db")
+    assert preloaded.names() == {"a", "b"}
+    preloaded.python("""
+        import ctypes
+        library = ctypes.CDLL("libsqlite3.so.0")
+        db = ctypes.c_void_p()
+        for name in (b"c.db", b"d.db"):
+            assert library.sqlite3_open(name, ctypes.byref(db)) == 0
+            assert library.sqlite3_exec(db, b"CREATE TABLE t(a)", None, None, None) == 0
+            assert library.sqlite3_close(db) == 0
+            assert library.sqlite3_shutdown() == 0
+    """)
+    assert preloaded.names() == {"a", "b", "c", "d"}
+
+
 def test_threads_share_a_database(preloaded: Preloaded, client: Path) -> None:
     preloaded.make("a.db")
     preloaded.run(client, "threads", "a.db", "8", "10")
