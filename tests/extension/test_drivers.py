@@ -323,3 +323,10 @@ def test_a_page_of_php_that_cannot_be_routed_is_empty(data: Path) -> None:
     assert (status, text) == (503, "")
     assert "mvsqlite: error: PHP: the extension could not be loaded (SQLite3::loadExtension()" in messages
     assert not (data / "notes.db").exists()
+    log = data / "log"
+    to_file = {"MVSQLITE_LOG_FILE": str(log), "MVSQLITE_LOG_FORMAT": "json"}
+    status, text, messages = page(data, extension_dir=data, **routes, **to_file)
+    assert (status, text) == (503, "")
+    assert "could not be loaded" not in messages
+    assert set(json.loads(log.read_text())) == {"time", "level", "pid", "message"}
+    assert log.stat().st_mode & 0o777 == 0o600
