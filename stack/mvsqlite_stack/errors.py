@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,13 @@ class StackError(Exception):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda one: (str(one.file), one.line or 0)))
         super().__init__("\n".join(map(str, self.problems)))
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The problems, for JSON."""
+        return [
+            {"file": str(one.file), "line": one.line, "key": one.key, "what": one.what, "remedy": one.remedy}
+            for one in self.problems
+        ]
 
 
 def fail(file: Path, what: str, remedy: str) -> StackError:

@@ -85,6 +85,8 @@ def _http(stack: Stack) -> list[str]:
         "ssl_session_cache shared:tls:2m;",
         "ssl_session_tickets off;",
         'map $http_upgrade $connection_upgrade { "" ""; default upgrade; }',
+        "# Whoever asks for a WebSocket cannot follow a redirect.",
+        'map $http_upgrade $accept_of_page { "" $http_accept; default ""; }',
         *_cookie_maps(),
         *(line for name, value in SECURITY.items() for line in _header_map(name, value)),
     ]
@@ -101,11 +103,17 @@ def _zone(name: str, per_second: int) -> str:
 def _cookie_maps() -> list[str]:
     """The request's cookies without the session's: taken out twice; if one is left, all are dropped."""
     lines, source = [], "$http_cookie"
-    taken = rf'"~*^(?<b{{n}}>(?:.*;)?)\s*{COOKIE}\s*=[^;]*(?:;\s*(?<a{{n}}>.*))?$"'
-    for number in (1, 2):
-        key = taken.replace("{n}", str(number))
-        lines.append(f'map {source} $cookie_{number} {{ {key} "$b{number}$a{number}"; default {source}; }}')
-        source = f"$cookie_{number}"
+    name = rf"\s*{COOKIE}\s*=[^;]*"
+    for n in (1, 2):
+        cases = [
+            rf'"~*^{name};?\s*$" "";',
+            rf'"~*^{name};\s*(?<after{n}>.+)$" "$after{n}";',
+            rf'"~*^(?<before{n}>.*?);{name};?\s*$" "$before{n}";',
+            rf'"~*^(?<left{n}>.*?);{name};\s*(?<right{n}>.+)$" "$left{n}; $right{n}";',
+            f"default {source};",
+        ]
+        lines += [f"map {source} $cookie_{n} {{", *(f"    {case}" for case in cases), "}"]
+        source = f"$cookie_{n}"
     lines.append(
         rf'map {source} $cookie_for_app {{ "~*(?:^|;)\s*{COOKIE}\s*(?:=|;|$)" ""; default {source}; }}'
     )
@@ -260,7 +268,7 @@ def _to_sign_in(stack: Stack, host: str) -> list[str]:
     lines = [
         "rewrite ^ /verify? break;",
         *_question(stack, host),
-        "proxy_set_header Accept $http_accept;",
+        "proxy_set_header Accept $accept_of_page;",
         "proxy_set_header X-Forwarded-Method $request_method;",
         "proxy_set_header X-Forwarded-Uri $request_uri;",
         "proxy_redirect off;",

@@ -119,7 +119,8 @@ def _certificate(stack: Stack) -> str:
     command = (
         "/usr/bin/certbot certonly --non-interactive --agree-tos --keep-until-expiring --expand "
         f"--email {stack.tls.acme} --cert-name mvstack --standalone --http-01-address 127.0.0.1 "
-        f"--http-01-port {stack.ports.certificates} {' '.join(f'-d {host}' for host in hosts)} --deploy-hook '{hook}'"
+        f"--http-01-port {stack.ports.certificates} {' '.join(f'-d {host}' for host in hosts)} "
+        f"--deploy-hook '{hook}'"
     )
     return (
         f"[Unit]\nDescription=Certificate of {stack.domain}\nAfter=network-online.target\n"
