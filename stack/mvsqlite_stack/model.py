@@ -1,5 +1,6 @@
 """What stack.toml can say: hosts, domain, apps, users, store, buckets."""
 
+import functools
 import re
 from typing import Annotated, Literal
 
@@ -21,6 +22,11 @@ _PUBLIC_PATH = re.compile(rf"/|(?:/{_SEGMENT})+(?:/\*)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+@functools.cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
 def wrong(what: str, remedy: str) -> PydanticCustomError:
     """An error of a value that says the way out."""
     return PydanticCustomError("mvstack", "{what}", {"what": what, "remedy": remedy})
@@ -35,7 +41,7 @@ def _host(name: str) -> str:
 
 
 def _domain(name: str) -> str:
-    if PublicSuffixList().is_public(_host(name)):
+    if _suffixes().is_public(_host(name)):
         raise wrong(
             f"{name!r} is a public suffix: the sign-in cookie would go to strangers' hosts",
             f"Use a domain below it that is yours, as home.{name}",

@@ -1,6 +1,8 @@
 """``mvstack init``: writes a declaration to begin with."""
 
+import json
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +18,7 @@ DEFAULT_CERTIFICATE = (
     '# acme = "you@{domain}"     # fetch and renew it with certbot'
 )
 GATEWAYS = ("kong", "nginx")
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @click.command()
@@ -65,20 +68,23 @@ def init(
 
 def _text(domain: str, gateway: str, user: str, acme: str | None) -> str:
     values = {
-        "domain": domain,
+        "domain": _inside(domain),
         "gateway": gateway,
         "other": next(one for one in GATEWAYS if one != gateway),
         "host": "home",
         "address": "localhost",
-        "user": user,
-        "tls": f'acme = "{acme}"' if acme else DEFAULT_CERTIFICATE.format(domain=domain),
+        "user": user if BARE_KEY.fullmatch(user) else f'"{_inside(user)}"',
+        "tls": f'acme = "{_inside(acme)}"' if acme else DEFAULT_CERTIFICATE.format(domain=_inside(domain)),
     }
     text = files("mvsqlite_stack").joinpath(TEMPLATE).read_text()
     for name, value in values.items():
-        text = text.replace(
-            f"@{name}@", value.replace("\\", "\\\\").replace('"', '\\"') if name != "tls" else value
-        )
+        text = text.replace(f"@{name}@", value)
     return text
+
+
+def _inside(answer: str) -> str:
+    """Between the quotes of a TOML string, which are JSON's."""
+    return json.dumps(answer)[1:-1]
 
 
 def _write_checked(file: Path, text: str) -> None:
