@@ -15,17 +15,23 @@ SECONDS ?= 3600
 PACKAGES := gcc clang libc6-dev make liblmdb-dev libzstd-dev libxxhash-dev libsqlite3-dev $(PYTHON_PACKAGES)
 # The system's own Python comes in pieces; one built by hand is whole.
 PYTHON_PACKAGES := $(shell $(PYTHON) -c 'import ensurepip, sysconfig, pathlib; exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 2>/dev/null || echo python3 python3-dev python3-venv)
-SOURCES := $(wildcard native/*/*.[ch] native/*.h native/*.py) pyproject.toml setup.py
+# Programs that know nothing of us, for the tests to run.
+TEST_PACKAGES := nginx-light sqlite3 php-cli php-sqlite3 ruby-sqlite3 libdbd-sqlite3-perl musl-tools libcap2-bin
+# Whole applications, for the same; those that a system does not have are left out, and their tests say so.
+TEST_APPLICATIONS := fossil subversion newsboat php-fpm php-mbstring php-xml php-intl php-laravel-framework mediawiki
+SOURCES := $(wildcard native/*/*.[ch] native/*/*.map native/*.h native/*.py) pyproject.toml setup.py
 
-.PHONY: demo test test-cluster check bench soak setup packages clean
+.PHONY: demo test test-cluster check bench soak setup packages applications clean
+
+test test-cluster soak: PACKAGES += $(TEST_PACKAGES)
 
 demo: setup
 	$(RUN) -m mvsqlite_py._demo
 
-test: setup
+test: setup applications
 	$(RUN) -m pytest $(ARGS)
 
-test-cluster: setup
+test-cluster: setup applications
 	$(RUN) -m pytest --store=fdb $(ARGS)
 
 check: setup
@@ -37,7 +43,7 @@ bench: setup
 	$(RUN) -m benchmarks.run_all
 
 soak: setup
-	$(RUN) -m pytest tests/crash tests/model tests/faults tests/conformance tests/cluster --soak $(SECONDS) $(ARGS)
+	$(RUN) -m pytest tests/crash tests/model tests/faults tests/conformance tests/extension tests/cluster --soak $(SECONDS) $(ARGS)
 
 setup: packages $(VENV)/installed
 
@@ -47,6 +53,16 @@ packages:
 	  echo "Installing system packages:$$missing"; \
 	  if [ "$$(id -u)" = 0 ]; then as=""; else as="sudo"; fi; \
 	  $$as apt-get update -q && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y $$missing; \
+	fi
+
+applications: packages
+	@missing=""; for p in $(TEST_APPLICATIONS); do \
+	  dpkg -s $$p >/dev/null 2>&1 || ! apt-cache show $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing applications for the tests:$$missing"; \
+	  if [ "$$(id -u)" = 0 ]; then as=""; else as="sudo"; fi; \
+	  $$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing \
+	    || echo "They cannot be installed: their tests are skipped"; \
 	fi
 
 $(VENV)/installed: $(SOURCES)

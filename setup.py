@@ -1,4 +1,4 @@
-"""Builds the C core libmvsqlite.so (also SQLite's loadable extension), its cffi module, the preload library."""
+"""Builds the C core, libmvsqlite.so (an extension of SQLite too), its cffi module, the preload library."""
 
 from pathlib import Path
 

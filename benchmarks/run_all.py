@@ -24,7 +24,9 @@ from benchmarks import (
     memory,
     mix,
     open_close,
+    php_page,
     point_reads,
+    preload_start,
     time_travel,
     undo,
 )
@@ -57,8 +59,10 @@ BENCHMARKS: list[ModuleType] = [
     diff_one_row,
     memory,
     open_close,
+    php_page,
     undo,
     gc,
+    preload_start,
 ]
 
 
@@ -125,6 +129,9 @@ def run_each(
     for benchmark in BENCHMARKS:
         try:
             found = benchmark.run(settings)
+        except Absent as absent:
+            print(f"{benchmark.__name__}: not measured: {absent}", file=sys.stderr)
+            continue
         except Exception:
             traceback.print_exc()
             failed += 1

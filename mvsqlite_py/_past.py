@@ -51,6 +51,11 @@ def pin(connection: Any, moment: Moment | None, version: str | None) -> str | No
     outer = _pins.get(id(connection))
     if outer is None and is_opened_in_past(connection):
         outer = _ask(connection, "PRAGMA mv_at")
+    if moment is not None and moment_text(moment).strip().lower() in ("now", ""):
+        _move(connection, "now", None)  # the pragma's word for following the present, which is no pin
+        moment, version = None, _ask(connection, "SELECT mv_version()")
+        if version is None:
+            raise _binding.failure("MV_NOVERSION", "the database has no version yet")
     _pins[id(connection)] = _move(connection, moment, version)
     return outer
 

@@ -12,7 +12,6 @@ from typing import Any, Self, TypeVar
 from urllib.parse import parse_qsl
 
 import apsw
-import apsw.ext
 
 from mvsqlite_py import _binding
 
@@ -127,7 +126,9 @@ class Cursor(apsw.Cursor):
     def _may_run_again(self, error: apsw.BusyError, statements: str) -> bool:
         if not _is_lost(error) or self.connection.in_transaction:
             return False
-        return apsw.ext.query_info(self.connection, statements).query_remaining is None
+        from apsw.ext import query_info
+
+        return query_info(self.connection, statements).query_remaining is None
 
     def _ask(self, question: str) -> Any:
         cursor = apsw.Cursor(self.connection)

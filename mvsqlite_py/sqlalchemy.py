@@ -25,19 +25,19 @@ from mvsqlite_py._errors import MisuseError
 
 __all__ = ["MvsqliteDialect", "MvsqliteDialectAsync", "at"]
 
-ARGUMENTS: dict[str, type] = {
+ARGUMENTS: dict[str, Callable[[Any], Any]] = {
     "store": str,
     "at": str,
     "version": str,
-    "create": bool,
+    "create": util.asbool,
     "concurrency": str,
     "lease": float,
     "max_staleness": float,
-    "uri": bool,
+    "uri": util.asbool,
     "timeout": float,
     "isolation_level": str,
     "detect_types": int,
-    "check_same_thread": bool,
+    "check_same_thread": util.asbool,
     "cached_statements": int,
 }
 """Of ``connect``, that a URL's query takes, and as what."""
@@ -56,8 +56,8 @@ class _Over:
                 "name that begins with a slash"
             )
         options: dict[str, Any] = {"check_same_thread": not self._is_url_file_db(url)}
-        for key, kind in ARGUMENTS.items():
-            util.coerce_kw_type(url.query, key, kind, dest=options)
+        for key in url.query.keys() & ARGUMENTS.keys():
+            options[key] = ARGUMENTS[key](url.query[key])
         rest = sorted(url.query.keys() - ARGUMENTS.keys())
         name = url.database or ":memory:"
         if options.get("uri"):

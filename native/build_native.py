@@ -14,7 +14,8 @@ builder = FFI()
 builder.cdef((here / "cdef.h").read_text())
 builder.set_source(
     "mvsqlite_py._native",
-    '#include "rows/rows.h"\n#include "kv/kv_fault.h"\n#include "route/map.h"\n#include "route/stub.h"\nint mv_vfs_alias(const char *name);\n',
+    "".join(f'#include "{name}.h"\n' for name in ("rows/rows", "kv/kv_fault", "route/map", "route/stub"))
+    + "int mv_vfs_alias(const char *name);\n",
     include_dirs=[str(here)],
     libraries=["mvsqlite"],
     extra_link_args=["-Wl,-rpath,$ORIGIN"],

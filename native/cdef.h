@@ -174,6 +174,11 @@ void mv_rows_figures(const mv_rows *rows, mv_rows_cost *cost);
 
 int mv_vfs_alias(const char *name);
 
+int mv_route_check(const char *map);
+int mv_route_name(const char *map, const char *path, char *name, size_t room);
+int mv_stub_put(const char *path, const char *name);
+int mv_stub_is_at(const char *path);
+
 void mv_fault_arm(int kind, uint64_t nth, int forever, int code);
 void mv_fault_reset(void);
 uint64_t mv_fault_calls(int kind);

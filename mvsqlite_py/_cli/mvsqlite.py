@@ -30,6 +30,7 @@ from mvsqlite_py._cli.copy import copy_command
 from mvsqlite_py._cli.doctor import doctor_command
 from mvsqlite_py._cli.history import history_command
 from mvsqlite_py._cli.retention import retention_commands
+from mvsqlite_py._cli.run import run_command
 from mvsqlite_py._cli.settings import settings_command
 from mvsqlite_py._cli.stat import stat_command
 from mvsqlite_py._database import Database
@@ -343,6 +344,7 @@ def _tell_verified(session: Session, result: dict[str, Any]) -> None:
 settings_command(mvsqlite)
 retention_commands(mvsqlite)
 doctor_command(mvsqlite)
+run_command(mvsqlite)
 
 
 def main() -> None:

@@ -19,9 +19,11 @@ function load() {
   process.dlopen(module, addon);
   const { Database } = module.exports;
   Database.prototype.emit = () => {}; // the driver's JavaScript would make it an EventEmitter
+  // When the program ends at once, this thread is ended where it is: not inside the driver, which aborts.
+  const answerAfterwards = (error) => setImmediate(answer, error);
   const connection = new Database(':memory:', (failed) => {
-    if (failed) answer(failed);
-    else connection.loadExtension(library, (refused) => connection.close(() => answer(refused)));
+    if (failed) answerAfterwards(failed);
+    else connection.loadExtension(library, (refused) => connection.close(() => answerAfterwards(refused)));
   });
 }
 

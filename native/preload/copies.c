@@ -76,7 +76,9 @@ static mvp_copy *add_copy(const Dl_info *object)
         copy->open16 = (int (*)(const void *, sqlite3 **))mvp_dlsym(copy->handle, "sqlite3_open16");
         copy->step = (int (*)(sqlite3_stmt *))mvp_dlsym(copy->handle, "sqlite3_step");
     }
-    if (!copy->open || !copy->open_v2 || !copy->step || base_of((void *)copy->open_v2) != copy->base) {
+    if (copy->handle)
+        copy->shutdown = (int (*)(void))mvp_dlsym(copy->handle, "sqlite3_shutdown");
+    if (!copy->open || !copy->shutdown || !copy->open_v2 || !copy->step || base_of((void *)copy->open_v2) != copy->base) {
         free(copy);
         return NULL;
     }

@@ -116,7 +116,8 @@ static __attribute__((noinline)) void *stand_in_for(void *handle, const char *na
 
 static inline int is_to_be_met(const char *name)
 {
-    return strncmp(name, "sqlite3_", 8) == 0 && (strncmp(name + 8, "open", 4) == 0 || strcmp(name + 8, "step") == 0);
+    return strncmp(name, "sqlite3_", 8) == 0 && (strncmp(name + 8, "open", 4) == 0 || strcmp(name + 8, "step") == 0 ||
+                                                 strcmp(name + 8, "shutdown") == 0);
 }
 
 /* Named so that the declarations of the headers do not matter. */

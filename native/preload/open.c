@@ -164,6 +164,15 @@ static inline int step_in(mvp_copy *copy, sqlite3_stmt *statement)
     return rc;
 }
 
+/* SQLite forgets its auto extensions, and its own VFS will be the default. */
+static int shutdown_of(mvp_copy *copy)
+{
+    if (!copy)
+        return SQLITE_OK;
+    atomic_store(&copy->state, MVP_NEW);
+    return copy->shutdown();
+}
+
 MVP_EXPORTED int sqlite3_open(const char *name, sqlite3 **db)
 {
     return open_in(mvp_copy_of_caller(MVP_CALLER), name, db);
@@ -184,6 +193,11 @@ MVP_EXPORTED int sqlite3_step(sqlite3_stmt *statement)
     return step_in(mvp_copy_of_caller(MVP_CALLER), statement);
 }
 
+MVP_EXPORTED int sqlite3_shutdown(void)
+{
+    return shutdown_of(mvp_copy_of_caller(MVP_CALLER));
+}
+
 /* ---- for dlsym: the same, each knowing its copy --------------------------------------- */
 
 #define FOR(i)                                                                             \
@@ -202,21 +216,26 @@ MVP_EXPORTED int sqlite3_step(sqlite3_stmt *statement)
     static int step_##i(sqlite3_stmt *statement)                                           \
     {                                                                                      \
         return step_in(mvp_copy_at(i), statement);                                         \
+    }                                                                                      \
+    static int shutdown_##i(void)                                                          \
+    {                                                                                      \
+        return shutdown_of(mvp_copy_at(i));                                                \
     }
 FOR(0) FOR(1) FOR(2) FOR(3)
 #undef FOR
 
 void *mvp_stand_in(const char *name, const mvp_copy *copy)
 {
-    static const char *const names[] = {"sqlite3_open", "sqlite3_open_v2", "sqlite3_open16", "sqlite3_step"};
-    void *const functions[STAND_INS][4] = {
-        {(void *)open_0, (void *)open_v2_0, (void *)open16_0, (void *)step_0},
-        {(void *)open_1, (void *)open_v2_1, (void *)open16_1, (void *)step_1},
-        {(void *)open_2, (void *)open_v2_2, (void *)open16_2, (void *)step_2},
-        {(void *)open_3, (void *)open_v2_3, (void *)open16_3, (void *)step_3},
+    static const char *const names[] = {"sqlite3_open", "sqlite3_open_v2", "sqlite3_open16", "sqlite3_step",
+                                        "sqlite3_shutdown"};
+    void *const functions[STAND_INS][5] = {
+        {(void *)open_0, (void *)open_v2_0, (void *)open16_0, (void *)step_0, (void *)shutdown_0},
+        {(void *)open_1, (void *)open_v2_1, (void *)open16_1, (void *)step_1, (void *)shutdown_1},
+        {(void *)open_2, (void *)open_v2_2, (void *)open16_2, (void *)step_2, (void *)shutdown_2},
+        {(void *)open_3, (void *)open_v2_3, (void *)open16_3, (void *)step_3, (void *)shutdown_3},
     };
     int index = mvp_copy_index(copy);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (strcmp(names[i], name) == 0 && index >= 0 && index < STAND_INS)
             return functions[index][i];
     return NULL;

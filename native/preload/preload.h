@@ -5,6 +5,7 @@
  *
  *   sqlite3_open, _v2, 16   the first call in a copy of SQLite makes the router that copy's default
  *                           VFS (copies.c); then the copy's own function does the work
+ *   sqlite3_shutdown        after it the next call is a first one again
  *   sqlite3_step            runs a statement again that lost a race (native/vfs/retry.c)
  *   dlopen, dlsym           so that copies that are bound in an unusual way are met too (loader.c)
  *   unlink, rename, ...     of a routed path are deletions and renamings of the database (files.c)
@@ -60,6 +61,7 @@ typedef struct mvp_copy {
     int (*open_v2)(const char *, sqlite3 **, int, const char *);
     int (*open16)(const void *, sqlite3 **);
     int (*step)(sqlite3_stmt *);
+    int (*shutdown)(void);
     atomic_int state; /* of its router: MVP_NEW ... */
 } mvp_copy;
 enum { MVP_NEW, MVP_ROUTED, MVP_FAILED };

@@ -82,10 +82,7 @@ static int put_stub(const char *path, const char *name, const struct stat *like)
     mvr_stub stub = {.name = ""};
     snprintf(stub.name, sizeof stub.name, "%s", name);
     snprintf(stub.path, sizeof stub.path, "%s", path);
-    int rc = mvr_stub_put(&stub, NULL);
-    if (!rc && (chown(path, like->st_uid, like->st_gid) != 0 || chmod(path, like->st_mode & 07777) != 0))
-        mvi_log(MVI_LOG_INFO, "%s could not be given the owner or mode that it had: %s", path, strerror(errno));
-    return rc;
+    return mvr_stub_put(&stub, like);
 }
 
 /* ---- what stands at a path --------------------------------------------------------- */
@@ -200,31 +197,45 @@ int mvr_file_unlink(const char *path)
 
 /* ---- renaming ------------------------------------------------------------------------- */
 
-/* The new stub stands before the name changes, and the old one until it has. */
+/* Takes back what moved the stub, whose database could not be renamed. */
+static int stay(const place *from, const place *to, const char *name, const char *aside, int code)
+{
+    int error = failed("cannot rename the database of", from->path, code);
+    if (put_stub(from->path, name, &from->st))
+        failed("cannot put back", from->path, MV_IO);
+    remove_file(to->path);
+    if (to->exists)
+        move_file(aside, to->path, 0);
+    return error;
+}
+
+/* At each step a stub stands that names the database, or lies where its name leads to it (place.c of the
+ * VFS). So whoever opens the one path or the other in between, or after a crash, finds it. */
 static int move_database(mv_store *store, const place *from, const place *to)
 {
-    char aside[MVR_PATH_MAX + 40];
-    const char *old = database_of(store, from);
-    int was_file = to->exists;
+    char aside[MVR_PATH_MAX + 40], old[MV_NAME_MAX + 1];
+    snprintf(old, sizeof old, "%s", database_of(store, from));
     snprintf(aside, sizeof aside, "%s.replaced-%ld", to->path, (long)getpid());
-    int error = was_file ? move_file(to->path, aside, 0) : 0;
+    int error = to->exists ? move_file(to->path, aside, 0) : 0;
     if (error)
         return error;
-    int rc = put_stub(to->path, to->name, &from->st);
-    if (!rc && strcmp(old, to->name) != 0)
-        rc = mv_rename(store, old, to->name);
-    if (rc) {
-        error = failed("cannot rename the database of", from->path, rc);
+    int rc = put_stub(to->path, old, &from->st);
+    error = rc ? 0 : remove_file(from->path);
+    if (rc || error) {
+        if (rc)
+            error = failed("cannot rename", from->path, rc);
         remove_file(to->path);
-        if (was_file)
+        if (to->exists)
             move_file(aside, to->path, 0);
         return error;
     }
-    error = remove_file(from->path);
-    if (error)
-        mvi_log(MVI_LOG_WARN, "the database \"%s\" is \"%s\" now, but %s cannot be removed: %s", old, to->name,
-                from->path, strerror(error));
-    if (was_file)
+    if (strcmp(old, to->name) != 0)
+        rc = mv_rename(store, old, to->name);
+    if (rc)
+        return stay(from, to, old, aside, rc);
+    if (strcmp(old, to->name) != 0 && put_stub(to->path, to->name, &from->st))
+        failed("the database was renamed, but cannot be written", to->path, MV_IO); /* the next open does it */
+    if (to->exists)
         remove_file(aside);
     mvi_log(MVI_LOG_INFO, "the database \"%s\" was renamed to \"%s\" with %s", old, to->name, from->path);
     return 0;
@@ -234,8 +245,6 @@ static int replace_database(mv_store *store, const place *from, const place *to,
 {
     char source[MV_NAME_MAX + 1];
     snprintf(source, sizeof source, "%s", database_of(store, from));
-    if (strcmp(source, name) == 0)
-        return remove_file(from->path);
     int rc = mvr_replace_by_database(store, name, source);
     if (!rc && (!to->is_stub || strcmp(to->stub.name, name) != 0 || strcmp(to->stub.path, to->path) != 0))
         rc = put_stub(to->path, name, &from->st);
@@ -257,7 +266,8 @@ static int rename_database(mv_store *store, const place *from, const place *to)
         mv_fail(MV_NOTFOUND, "the store has no database \"%.100s\", for which it stands", from->stub.name);
         return failed("cannot rename", from->path, MV_NOTFOUND);
     }
-    if (to->is_stub && to->is_own && has_database(store, database_of(store, to)))
+    if (to->is_stub && to->is_own && has_database(store, database_of(store, to)) &&
+        strcmp(database_of(store, to), database_of(store, from)) != 0) /* equal: this was begun before */
         return replace_database(store, from, to, database_of(store, to));
     if (!to->name_known) {
         mv_fail(MV_NAME, "no name of a database can be made of that path: add a route for it");

@@ -39,6 +39,7 @@ int mvr_stub_at(const char *path, mvr_stub *stub);
  * `like`, or without one of the file that stands there. MV_NAME: the path is too long; MV_IO: it
  * cannot be written there. */
 int mvr_stub_put(const mvr_stub *stub, const struct stat *like);
+/* The same with a path and a name. */
 MV_API int mv_stub_put(const char *path, const char *name);
 /* 0: no stub stands there; 1: one does, of any release. */
 MV_API int mv_stub_is_at(const char *path);

@@ -263,6 +263,15 @@ static int commit(mvv_file *f, const char *super)
     return rc;
 }
 
+/* A flag that is told, and set where the argument is not negative. */
+static int keep_flag(int *flag, int *arg)
+{
+    if (*arg >= 0)
+        *flag = *arg != 0;
+    *arg = *flag;
+    return SQLITE_OK;
+}
+
 static int file_control(sqlite3_file *file, int op, void *arg)
 {
     mvv_file *f = mine(file);
@@ -281,8 +290,12 @@ static int file_control(sqlite3_file *file, int op, void *arg)
         *(int *)arg = f->level;
         return SQLITE_OK;
     case SQLITE_FCNTL_MMAP_SIZE:
-        *(sqlite3_int64 *)arg = 0; /* nothing is mapped */
+        mvv_mmap_size(f, arg);
         return SQLITE_OK;
+    case SQLITE_FCNTL_PERSIST_WAL:
+        return keep_flag(&f->persist_wal, arg);
+    case SQLITE_FCNTL_POWERSAFE_OVERWRITE:
+        return keep_flag(&f->powersafe_overwrite, arg);
     case SQLITE_FCNTL_BUSYHANDLER:
         f->busy = (int (*)(void *))((void **)arg)[0];
         f->busy_arg = ((void **)arg)[1];
@@ -432,6 +445,7 @@ int mvv_file_open(mvv_copy *copy, const char *name, const char *database, mvv_fi
     memset(f, 0, sizeof *f);
     f->copy = copy;
     f->counter = 1;
+    f->powersafe_overwrite = 1;
     int rc = open_db(f, name, database, flags);
     if (rc) {
         rc = mvv_error(copy, rc);

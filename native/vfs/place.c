@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -72,18 +73,32 @@ static int settle_names(opening *o, const mvr_stub *stub)
     return MV_OK;
 }
 
+/* Without a route a renamed file's database is named after its path (files.c): the stub may tell the
+ * name before still. */
+static int by_path(opening *o, const mvr_stub *stub)
+{
+    const char *path = o->path + 1;
+    int found = 1, rc = strcmp(stub->name, path) == 0 ? MV_OK : exists(o, stub->name, &found);
+    snprintf(o->name, sizeof o->name, "%s", stub->name);
+    if (rc || found || strlen(path) > MV_NAME_MAX)
+        return rc;
+    rc = exists(o, path, &found);
+    if (!rc && found) {
+        snprintf(o->name, sizeof o->name, "%s", path);
+        o->put_stub = 1;
+    }
+    return rc;
+}
+
 static int by_stub(opening *o, const mvr_stub *stub)
 {
     int same_path = strcmp(stub->path, o->path) == 0;
     o->by_stub = 1;
     o->flags &= ~SQLITE_OPEN_CREATE; /* it was there: nothing begins anew in its place */
-    if (!o->mapped) {
-        snprintf(o->name, sizeof o->name, "%s", stub->name);
-        if (!same_path)
-            return refuse_copy(o, stub);
-    } else if (strcmp(stub->name, o->name) != 0) {
+    if (!o->mapped)
+        return same_path ? by_path(o, stub) : refuse_copy(o, stub);
+    if (strcmp(stub->name, o->name) != 0)
         return settle_names(o, stub);
-    }
     o->put_stub = !same_path;
     return MV_OK;
 }
@@ -159,8 +174,20 @@ static int refuse(const opening *o, int rc)
     return rc == MV_BUSY || rc == MV_FULL || rc == MV_NOMEM ? sqlite : SQLITE_CANTOPEN;
 }
 
+/* A program that opens its database for each request would open the store as often, and find
+ * nothing in its cache: the first store of a process stays open for as long as the process runs.
+ * A child of fork does not know its parent's stores and keeps one of its own. */
+static void keep_store(const char *url)
+{
+    static _Atomic pid_t keeper;
+    static mv_store *kept; /* never closed */
+    if (atomic_exchange(&keeper, getpid()) != getpid() && mv_store_open(url, &kept) != MV_OK)
+        atomic_store(&keeper, 0);
+}
+
 static int open_file(opening *o, mvv_file *file, int *out_flags)
 {
+    keep_store(o->url);
     int rc = mvv_file_open(o->copy, o->path, o->name, file, o->flags, out_flags);
     if (rc && o->by_stub && mv_error_code() == MV_NOTFOUND)
         mvv_error(o->copy, mv_fail(MV_NOTFOUND,

@@ -78,6 +78,27 @@ static int locking_mode(mvv_file *f, const char *value)
     return SQLITE_NOTFOUND; /* SQLite does the rest */
 }
 
+/* Nothing is mapped: the size is remembered and told. */
+void mvv_mmap_size(mvv_file *f, sqlite3_int64 *size)
+{
+    sqlite3_int64 before = f->mmap_size;
+    if (*size >= 0)
+        f->mmap_size = *size;
+    *size = before;
+}
+
+/* SQLite asks for the size afterwards, and gives the answer. A negative one means the default. */
+static int mmap_size(mvv_file *f, const char *value)
+{
+    if (value) {
+        sqlite3_int64 size = strtoll(value, NULL, strncasecmp(value, "0x", 2) == 0 ? 16 : 10);
+        if (size < 0)
+            size = 0;
+        mvv_mmap_size(f, &size);
+    }
+    return SQLITE_NOTFOUND;
+}
+
 static int tell_version(mvv_file *f, char **args)
 {
     mv_snapshot snapshot;
@@ -115,6 +136,8 @@ int mvv_pragma(mvv_file *f, char **args)
         return synchronous(f, args);
     if (strcasecmp(name, "locking_mode") == 0)
         return locking_mode(f, args[2]);
+    if (strcasecmp(name, "mmap_size") == 0)
+        return mmap_size(f, args[2]);
     if (strcasecmp(name, "mv_at") == 0)
         return travel(f, args, 0);
     if (strcasecmp(name, "mv_version") == 0)

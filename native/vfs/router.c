@@ -121,8 +121,8 @@ static int router_last_error(sqlite3_vfs *vfs, int room, char *out)
 int mvv_router_register(mvv_copy *copy)
 {
     sqlite3_vfs *router = &copy->router, *fallback = copy->fallback;
-    if (router->zName)
-        return SQLITE_OK;
+    if (router->zName) /* after sqlite3_shutdown SQLite's own is the default again */
+        return copy->api->vfs_find(NULL) == fallback ? copy->api->vfs_register(router, 1) : SQLITE_OK;
     *router = copy->vfs;
     router->pNext = NULL;
     router->zName = MVV_ROUTER_NAME;

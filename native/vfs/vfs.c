@@ -262,11 +262,9 @@ MV_API int sqlite3_mvsqlite_init(sqlite3 *db, char **message, const sqlite3_api_
     int rc = mvv_register(api, &copy);
     if (rc == SQLITE_FULL)
         *message = api->mprintf("mvsqlite serves at most %d copies of SQLite in one process", MVV_COPIES);
-    if (!rc && mvr_map_of_process(&map)) {
-        *message = api->mprintf("%s", mv_error_text());
-        rc = SQLITE_ERROR;
-    }
-    if (!rc && map)
+    /* Routes that cannot be read are no reason to fail: a program may go on all the same, and
+     * begin anew. The router opens nothing then, and says why. */
+    if (!rc && (mvr_map_of_process(&map) || map))
         rc = mvv_router_register(copy);
     if (!rc)
         rc = api->auto_extension((void (*)(void))on_new_connection);

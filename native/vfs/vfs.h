@@ -86,6 +86,8 @@ struct mvv_file {
     int wrote_wal;        /* it said "WAL" */
     char journal_mode[12]; /* as the application set it; "" if it did not */
     int synchronous_off;
+    sqlite3_int64 mmap_size; /* these three: as the application set them, and without effect */
+    int persist_wal, powersafe_overwrite;
     mvv_super *super;      /* waits for this super-journal's end; file: its next member */
     mvv_file *super_next;
     mvv_place *place;      /* the routed path it was opened by; NULL: opened by its name */
@@ -157,6 +159,8 @@ int mvv_import(mvv_copy *copy, const char *path, const char *url, const char *na
 
 /* ---- pragma.c ------------------------------------------------------------- */
 int mvv_pragma(mvv_file *file, char **args);
+/* SQLITE_FCNTL_MMAP_SIZE: tells the size, and takes one that is not negative. */
+void mvv_mmap_size(mvv_file *file, sqlite3_int64 *size);
 
 /* ---- memfile.c: journals and temporary files ------------------------------- */
 size_t mvv_memfile_size(void);

@@ -13,7 +13,7 @@ from typing import Any
 PATH = os.environ["NOTES_DATABASE"]
 
 loaded = sqlite3.connect(PATH)
-loaded.execute("CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY, text TEXT)")
+loaded.execute("CREATE TABLE IF NOT EXISTS note(id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
 loaded.commit()
 
 

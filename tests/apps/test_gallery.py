@@ -17,10 +17,10 @@ FRAMEWORK = "/usr/share/php/Illuminate/Foundation/Application.php"
 FPM = next(iter(sorted(Path("/usr/sbin").glob("php-fpm*"), reverse=True)), Path("/usr/sbin/php-fpm"))
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin") or "/usr/sbin/nginx"
 GALLERY = Path(__file__).with_name("gallery")
-DATABASE = "gallery.db"
-ROUTES = [f"data/*.sqlite={DATABASE}"]
-PHOTOS = 30
-UPLOADS = 6
+DATABASE = "gallery"
+ROUTES = ["data/*.sqlite={stem}"]
+PHOTOS = 12
+UPLOADS = 4
 
 pytestmark = need("php", FRAMEWORK)
 
@@ -30,7 +30,7 @@ class Gallery:
 
     def __init__(self, way: Way) -> None:
         self.way = way
-        self.file = way.home / "data" / "database.sqlite"
+        self.file = way.home / "data" / "gallery.sqlite"
         self.variables = {"GALLERY": str(way.home / "data"), "DB_DATABASE": str(self.file)}
         self.log = way.home / "data" / "laravel.log"
         self.file.parent.mkdir()
@@ -38,6 +38,10 @@ class Gallery:
     def artisan(self, *words: str, **how: object) -> str:
         told = self.way.run("php", GALLERY / "artisan", *words, **self.variables, **how)  # type: ignore[arg-type]
         return re.sub(r"\(.*ms\)|\[[-\d: ]*\]", "", told)
+
+    def set_up(self) -> list[str]:
+        self.file.touch()
+        return [self.artisan("migrate", "--force")]
 
     def install(self) -> list[str]:
         """Laravel wants the file to be there, even an empty one, and each migration is a process."""
@@ -148,7 +152,7 @@ def test_a_gallery_on_laravel(play: Play, server: str) -> None:
 
     def scenario(way: Way) -> object:
         gallery = Gallery(way)
-        told: list[object] = [*gallery.install()]
+        told: list[Any] = gallery.install() if server == "built_in_server" else gallery.set_up()
         with getattr(gallery, server)() as http, gallery.worker():
             told += visit(http)
             if way.routed:
@@ -162,9 +166,9 @@ def test_a_gallery_on_laravel(play: Play, server: str) -> None:
 def test_a_gallery_started_without_us_does_not_begin_anew(routed: Callable[..., Way]) -> None:
     way = routed(*ROUTES)
     gallery = Gallery(way)
-    gallery.install()
+    gallery.set_up()
     refused = gallery.artisan("migrate", "--force", status=1, alone=True)
-    assert STUB_SAYS in refused
+    assert STUB_SAYS.replace(" ", "") in "".join(refused.split()), "folded to the width of a screen"
     with gallery.built_in_server(alone=True) as http:
         assert http.get("/albums").status_code == 500
     assert STUB_SAYS in gallery.log.read_text()
@@ -177,7 +181,7 @@ def test_four_uploaders_and_two_workers_lose_nothing(play: Play) -> None:
 
     def scenario(way: Way) -> object:
         gallery = Gallery(way)
-        gallery.install()
+        gallery.set_up()
         with gallery.built_in_server() as http, gallery.worker(), gallery.worker():
             ask(http, "POST", "/albums", data={"title": "Alps"})
 

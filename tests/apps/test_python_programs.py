@@ -170,11 +170,12 @@ def test_a_django_site_started_without_us_is_not_migrated_anew(routed: Callable[
 # ---- Datasette --------------------------------------------------------------------
 
 WRITER = """
-import itertools, sqlite3, sys
+import itertools, sqlite3, sys, threading
 connection = sqlite3.connect(sys.argv[1], timeout=60)
 for number in itertools.count():
     with connection:
         connection.execute("INSERT INTO note(author, text) VALUES ('writer', ?)", (number,))
+    threading.Event().wait(0.005)
 """
 PREPARE = """
 import sqlite3, sys

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ways import STUB_SAYS, Play, Way, free_port, need
+from ways import Play, Way, free_port, need
 
 ROUTES = ["*/.svn/wc.db={1}.wc", "*/db/rep-cache.db={1}.rep"]
 
@@ -59,7 +59,7 @@ def test_work_that_a_revert_threw_away_comes_back(play: Play) -> None:
         told += [copy.checked_out, *scheduled(copy)]
         before = copy("status"), copy("proplist", "-v", "-R")
         newest = way.newest("wc.wc")
-        told += [copy("revert", "-R", "--remove-added"), copy("status")]
+        told += [*sorted(copy("revert", "-R", "--remove-added").splitlines()), copy("status")]
         assert before[0] != told[-1]
         if way.routed:
             copy.write("c", "text of c\n")
@@ -109,7 +109,7 @@ def test_svn_started_without_us_sees_no_empty_working_copy(routed: Callable[...,
     way = routed(*ROUTES)
     url, _ = repository(way)
     copy = Copy(way, "wc", f"{url}/trunk")
-    assert STUB_SAYS in way.run("svn", "status", copy.path, alone=True, status=-1)
+    assert "is corrupt" in way.run("svn", "status", copy.path, alone=True, status=-1)
     assert copy("status") == ""
     way.verify()
 

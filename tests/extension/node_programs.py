@@ -27,6 +27,11 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvsq
 MACHINE = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
+def digest(text: str) -> str:
+    """Part of a directory's name, another one for every text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class Setup:
     """A release of Node with packages for it."""
@@ -40,7 +45,7 @@ class Setup:
     def directory(self) -> Path:
         """Where it is kept: for these packages, and the Node they are compiled for."""
         marks = [self.packages, self.node, version_on_path() if self.compiled else "", MACHINE]
-        return CACHE / f"node-{hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:12]}"
+        return CACHE / f"node-{digest(json.dumps(marks))}"
 
     @property
     def program(self) -> str:
@@ -81,7 +86,9 @@ def installed(name: str, soak: bool) -> Setup:
 
 
 def install(name: str, setup: Setup) -> None:
-    (setup.directory / "package.json").write_text(json.dumps({"private": True, "dependencies": setup.packages}))
+    (setup.directory / "package.json").write_text(
+        json.dumps({"private": True, "dependencies": setup.packages})
+    )
     command = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error"]
     environment = {key: value for key, value in os.environ.items() if key != "NODE_OPTIONS"}
     npm = subprocess.run(

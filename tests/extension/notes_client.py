@@ -3,7 +3,7 @@
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,15 @@ def collect(notes: Notes) -> None:
 
 
 @contextmanager
-def running(setup: Setup, *arguments: str | Path, **variables: str | None) -> Iterator[Notes]:
-    """The app on a file, until the end of the block; it has said nothing but its port, in any case."""
+def running(
+    setup: Setup, *arguments: str | Path, by: Sequence[str] = (), **variables: str | None
+) -> Iterator[Notes]:
+    """The app on a file, until the end of the block; it has said nothing but its port, in any case.
+
+    `by` is a command that starts it.
+    """
     process = subprocess.Popen(
-        [setup.program, str(APP), *map(str, arguments)],
+        [*by, setup.program, str(APP), *map(str, arguments)],
         env=environment(setup, **variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

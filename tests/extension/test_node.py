@@ -3,12 +3,14 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import mvsqlite_py
-from node_programs import REGISTER, SETUPS, Setup, installed, modules_beside, routed, run
+from node_programs import REGISTER, SETUPS, Setup, environment, installed, modules_beside, routed, run
 
 pytestmark = pytest.mark.lmdb_only("the routes lie above the store")
 
@@ -68,11 +70,22 @@ def test_a_driver_that_is_required(setup: Setup, data: Path, store: mvsqlite_py.
     assert "this is not the data" in plain.output + plain.errors, "without us it finds the stub"
 
 
+def test_a_program_that_ends_at_once_ends_well(setup: Setup, data: Path, store: mvsqlite_py.Store) -> None:
+    """Also with a driver whose extension is loaded by a thread, which is ended with the program."""
+    way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
+    opened = PROGRAMS[driver_of(setup)].splitlines()[1:3]
+    for end in ["", "process.exit(0)"] * 4:
+        done = run(setup, "\n".join([*opened, end]), data / "app.db", **way)
+        assert (done.status, done.output, done.errors) == (0, "", "")
+
+
 def test_other_files_are_left_alone(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
     way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
     done = run(node, BETTER, data / "other.sqlite", **way)
     assert (done.status, done.output, done.errors) == (0, "1\n", "")
-    assert sqlite3.connect(data / "other.sqlite").execute("SELECT a FROM t").fetchall() == [("better-sqlite3",)]
+    assert sqlite3.connect(data / "other.sqlite").execute("SELECT a FROM t").fetchall() == [
+        ("better-sqlite3",)
+    ]
     done = run(node, BETTER, ":memory:", **way)
     assert (done.output, done.errors) == ("1\n", "")
     assert store.list() == []
@@ -122,22 +135,111 @@ else {
   for (const name of "abcd") new Worker(__filename, { workerData: name, argv: [file] }).on("exit", ended);
 }
 """)
-    done = run(
-        node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url)
-    )
+    done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
     assert (done.status, done.output, done.errors) == (0, "", "")
     written = rows(store)
     assert len(written) == len(set(written)) == 5 * 2 * 20
 
 
+def test_processes_that_the_program_forks(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
+    program = data / "forks.cjs"
+    program.write_text("""
+const { fork } = require("node:child_process");
+const Database = require("better-sqlite3");
+const [file, name] = process.argv.slice(2);
+const db = new Database(file);
+db.exec("CREATE TABLE IF NOT EXISTS t(a)");
+for (let i = 0; i < 20; i++) db.prepare("INSERT INTO t VALUES (?)").run((name ?? "first") + i);
+if (!name) for (const other of ["second", "third"]) fork(__filename, [file, other]);
+""")
+    done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
+    assert (done.status, done.output, done.errors) == (0, "", "")
+    assert len(set(rows(store))) == 3 * 20
+    assert len({version.pid for version in store.database("app.db").versions()}) == 3
+
+
 def test_an_addon_where_a_bundler_put_it(node: Setup, data: Path, store: mvsqlite_py.Store) -> None:
     """The program names the addon's file itself, as bundled programs do."""
-    addon = next((node.directory / "node_modules/better-sqlite3/prebuilds").glob(f"linux-{node.node[-3:]}.node"))
+    addon = next(
+        (node.directory / "node_modules/better-sqlite3/prebuilds").glob(f"linux-{node.node[-3:]}.node")
+    )
     shutil.copy(addon, data / "elsewhere.node")
     program = BETTER.replace("argv.at(-1))", f"argv.at(-1), {{ nativeBinding: '{data}/elsewhere.node' }})")
     done = run(node, program, data / "app.db", **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
     assert (done.output, done.errors) == ("1\n", "")
     assert rows(store) == ["better-sqlite3"]
+
+
+def test_messages_are_json_in_a_file(
+    setup: Setup, data: Path, tmp_path: Path, store: mvsqlite_py.Store
+) -> None:
+    """Those of register.cjs and those of the library alike."""
+    log = tmp_path / "log"
+    way = routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url, MVSQLITE_LOG="debug")
+    to_file = {"MVSQLITE_LOG_FILE": str(log), "MVSQLITE_LOG_FORMAT": "json"}
+    done = run(setup, PROGRAMS[driver_of(setup)], data / "app.db", **way, **to_file)
+    assert (done.output, done.errors) == ("1\n", "")
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [set(one) for one in told] == [{"time", "level", "pid", "message"}] * len(told)
+    assert len({one["pid"] for one in told}) == 1
+    assert [one["level"] for one in told if "libmvsqlite.so is loaded" in one["message"]] == ["debug"]
+    assert [one["level"] for one in told if 'is the database "app.db"' in one["message"]] == ["info"]
+
+
+FILES = """
+const fs = require("node:fs");
+const Database = require("better-sqlite3");
+const [file, moved, copy] = process.argv.slice(-3);
+function rows(path) {
+  try {
+    const db = new Database(path);
+    db.exec("CREATE TABLE IF NOT EXISTS t(a); INSERT INTO t VALUES (1)");
+    const n = db.prepare("SELECT count(*) FROM t").pluck().get();
+    db.close();
+    return n;
+  } catch (error) {
+    return error.code;
+  }
+}
+const told = [rows(file)];
+fs.unlinkSync(file);
+told.push(rows(file));
+fs.renameSync(file, moved);
+told.push(rows(moved), rows(file));
+fs.copyFileSync(file, copy);
+told.push(rows(copy));
+console.log(JSON.stringify(told));
+"""
+"""Removes, renames and copies the file itself, past SQLite."""
+
+
+def test_a_file_removed_renamed_or_copied_loses_nothing(
+    node: Setup, data: Path, store: mvsqlite_py.Store
+) -> None:
+    """The extension cannot see it: what would be another database is refused, and the rows stay."""
+    files = [data / "a.db", data / "b.db", data / "c.sqlite"]
+    done = run(node, FILES, *files, **routed(f"{data}/*.db={{name}}", MVSQLITE_STORE=store.url))
+    assert json.loads(done.output) == [1, 2, "SQLITE_CANTOPEN", 3, "SQLITE_CANTOPEN"]
+    for refused in files[1:]:
+        assert f"{refused} is a copy of what stands at {files[0]} and holds no data" in done.errors
+    assert [info.name for info in store.list()] == ["a.db"]
+
+
+def test_under_mvsqlite_run_removing_and_renaming_are_what_they_are_for_files(
+    node: Setup, data: Path, store: mvsqlite_py.Store
+) -> None:
+    files = [str(data / name) for name in ("a.db", "b.db", "c.sqlite")]
+    command = [sys.executable, "-c", "from mvsqlite_py._cli.mvsqlite import main; main()", "run"]
+    options = ["--store", store.url, "--map", f"{data}/*.db={{name}}", "--"]
+    done = subprocess.run(
+        [*command, *options, node.program, "-e", FILES, *files],
+        env=environment(node, NODE_OPTIONS=None),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(done.stdout) == [1, 1, 2, 1, "SQLITE_CANTOPEN"]
+    assert sorted(info.name for info in store.list()) == ["a.db", "b.db"]
 
 
 # ---- what goes wrong ---------------------------------------------------------------------
@@ -148,7 +250,6 @@ def test_a_map_that_cannot_be_read_opens_nothing(setup: Setup, data: Path) -> No
     done = run(setup, PROGRAMS[driver], data / "app.db", **routed("no route"))
     assert "SQLITE_CANTOPEN" in done.output + done.errors
     assert 'MVSQLITE_MAP: "no route" is no route: write PATTERN=NAME' in done.errors
-    assert "unset MVSQLITE_MAP to run it without mvsqlite" in done.errors
     assert done.errors.count("mvsqlite: error:") == 1
     assert list(data.iterdir()) == [], "nothing begins anew"
 
@@ -158,13 +259,16 @@ def test_a_library_that_is_missing_opens_no_file_but_memory(driver: str, node: S
     (data / "node").mkdir()
     for file in REGISTER.parent.glob("*.cjs"):
         shutil.copy(file, data / "node")
-    way = routed("/**={path}", NODE_OPTIONS=f'--require "{data}/node/register.cjs"', MVSQLITE_LOG_FORMAT="json")
+    way = routed(
+        "/**={path}", NODE_OPTIONS=f'--require "{data}/node/register.cjs"', MVSQLITE_LOG_FORMAT="json"
+    )
     done = run(node, PROGRAMS[driver], data / "app.db", **way)
     assert done.status
     assert "unable to open database file" in done.errors
     told = json.loads(done.errors.splitlines()[0])
     assert told["level"] == "error"
     assert "libmvsqlite.so" in told["message"]
+    assert "unset MVSQLITE_MAP to run it without mvsqlite" in told["message"]
     assert not (data / "app.db").exists()
     assert run(node, PROGRAMS[driver], ":memory:", **way).output == "1\n"
 

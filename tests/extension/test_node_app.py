@@ -1,6 +1,7 @@
 """An unchanged better-sqlite3 app in Trilium's manner: a day of work, backups, and a bad deletion undone."""
 
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 import mvsqlite_py
-from commands import GROUPS
 from mvsqlite_py import dbapi
+from mvsqlite_py._cli.mvrevert import mvrevert
 from node_programs import Setup, routed
 from notes_client import PATIENCE, running, work
 
+pytestmark = pytest.mark.lmdb_only("the routes lie above the store")
+
 SOON = 0.02
+MVSQLITE = [sys.executable, "-c", "from mvsqlite_py._cli.mvsqlite import main; main()"]
 
 
 @pytest.fixture
@@ -23,10 +27,9 @@ def way(data: Path, store_url: str) -> dict[str, str | None]:
     return routed(f"{data}/**/*.db={{path}}\n{data}/document.db=document.db", MVSQLITE_STORE=store_url)
 
 
-def command(store: mvsqlite_py.Store, *words: str) -> str:
-    done = CliRunner(env={"MVSQLITE_STORE": store.url}).invoke(GROUPS[words[0]], words[1:])
+def undo(store: mvsqlite_py.Store, *words: str) -> None:
+    done = CliRunner(env={"MVSQLITE_STORE": store.url}).invoke(mvrevert, ["undo", *words])
     assert done.exit_code == 0, done.output
-    return done.output
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -65,16 +68,22 @@ def test_a_day_of_work_is_answered_as_on_a_file(
     assert store.database("document.db").verify().problems == []
 
 
+@pytest.mark.parametrize("by", ["register.cjs", "mvsqlite run"])
 def test_a_bad_deletion_is_undone_while_the_app_runs(
-    node: Setup, data: Path, store: mvsqlite_py.Store, way: dict[str, str | None]
+    by: str, node: Setup, data: Path, store: mvsqlite_py.Store, way: dict[str, str | None]
 ) -> None:
-    with running(node, data / "document.db", **way) as notes:
+    command: list[str] = []
+    if by == "mvsqlite run":
+        routes = [word for route in str(way["MVSQLITE_MAP"]).splitlines() for word in ("--map", route)]
+        command = [*MVSQLITE, "run", "--store", store.url, *routes, "--"]
+        way = {}
+    with running(node, data / "document.db", by=command, **way) as notes:
         notes("POST", "/many", notes=[{"title": f"n{n}", "text": "x" * n} for n in range(300)])
         before = notes("GET", "/notes")
         assert notes("DELETE", "/notes") == 300
         notes("POST", "/notes", title="later")
         assert notes.titles() == notes.titles("shared") == ["later"]
-        command(store, "mvrevert", "undo", "document.db", "--statement", "DELETE FROM notes*", "--keep-mine", "--yes")
+        undo(store, "document.db", "--statement", "DELETE FROM notes*", "--keep-mine", "--yes")
         after = notes("GET", "/notes")
         assert after[1:] == before[1:]
         assert notes("GET", "/shared") == after

@@ -1,6 +1,7 @@
 """Servers of HTTP on a Unix socket, run for the length of a block."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -33,8 +34,8 @@ def serving(
 
     ready: a path that is answered once it serves. What it said is shown if it fails.
     """
-    socket, said = directory / "http.sock", directory / "server.log"
-    words = [word.format(socket=socket) for word in command]
+    address, said = directory / "http.sock", directory / "server.log"
+    words = [word.format(socket=address) for word in command]
     with said.open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", *words],
@@ -44,15 +45,17 @@ def serving(
             env=os.environ | {"PYTHONPATH": str(directory)} | (env or {}),
         )
     client = httpx.Client(
-        transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://server", timeout=30
+        transport=httpx.HTTPTransport(uds=str(address)), base_url="http://server", timeout=30
     )
 
     def answers() -> bool:
         assert server.poll() is None, said.read_text()
         try:
-            return client.get(ready).status_code < 500
-        except httpx.TransportError:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(address))
+        except OSError:
             return False
+        return client.get(ready).status_code < 500
 
     try:
         wait_for(command[0], answers)

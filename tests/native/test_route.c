@@ -7,6 +7,7 @@
 #include "../../native/route/stub.h"
 #include "check.h"
 #include "kit.h"
+#include "test_route.h"
 
 static int matches(const char *pattern, const char *path)
 {
@@ -267,6 +268,8 @@ static void threads_may_put_one_at_the_same_time(void)
 
 int main(int argc, char **argv)
 {
+    /* read once by the process, for route_files */
+    CHECK(setenv("MVSQLITE_MAP", "**/*.db={stem}", 1) == 0 && setenv("MVSQLITE_LOG", "off", 1) == 0);
     kit_begin(argc > 1 ? argv[1] : NULL);
     RUN(a_pattern_matches_whole_paths);
     RUN(a_set_is_one_character);
@@ -282,5 +285,6 @@ int main(int argc, char **argv)
     RUN(a_stub_of_a_newer_release_or_a_damaged_one_is_told);
     RUN(a_stub_that_cannot_be_put_changes_nothing);
     RUN(threads_may_put_one_at_the_same_time);
+    route_files();
     return check_end();
 }

@@ -346,12 +346,17 @@ def test_a_name_the_store_cannot_have_is_told(routed: Routed) -> None:
     assert list(routed.data.iterdir()) == []
 
 
-def test_bad_routes_refuse_the_extension(routed: Routed) -> None:
+def test_bad_routes_open_nothing(routed: Routed) -> None:
+    """Whoever goes on in spite of an error begins nothing anew."""
     routed.routes = ["nonsense"]
-    program = routed.start("tell(1)")
-    _, messages = program.communicate()
-    assert program.returncode == 1
-    assert '"nonsense" is no route: write PATTERN=NAME' in messages
+    done = routed.run("""
+        tell(rows(sqlite3.connect(":memory:"), "SELECT 1"))
+        for path in ("notes.db", "other.sqlite"):
+            tell(failure(lambda: sqlite3.connect(path)))
+    """)
+    assert done.told == [[[1]], "unable to open database file", "unable to open database file"]
+    assert done.messages.count('"nonsense" is no route: write PATTERN=NAME') == 2
+    assert list(routed.data.iterdir()) == []
 
 
 # ---- messages -----------------------------------------------------------------------------

@@ -17,9 +17,17 @@ HAS = """
     repeated_column_foreign_keys repeated_remote_col_foreign_keys schemas server_defaults
     skip_autocommit_rollback table_ddl_if_exists unicode_ddl view_column_reflection view_reflection views
     window_functions
+    boolean_col_expressions create_table_as create_temp_table_as ctes_with_values emulated_lastrowid except_
+    fetch_expression intersect mod_operator_as_percent_sign nullsordering order_by_label_with_expression
+    precision_numerics_enotation_small regexp_match supports_bitwise_and supports_bitwise_not
+    supports_bitwise_or supports_bitwise_shift supports_bitwise_xor tuple_in tuple_in_w_empty update_from
+    window_range window_range_numeric
 """
 
 LACKS = {
+    "nested_aggregates": "no aggregate of an aggregate",
+    "numeric_received_as_decimal_untyped": "there is no decimal type",
+    "temporary_tables": "a temporary table is its connection's",
     "parens_in_union_contained_select_w_limit_offset": "no parentheses in a compound SELECT",
     "parens_in_union_contained_select_wo_limit_offset": "no parentheses in a compound SELECT",
     "independent_connections": "an attached schema is its connection's",

@@ -1,0 +1,1 @@
+"""``mvsqlite run``: a program is started so that its databases are those of a store."""
