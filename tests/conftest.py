@@ -12,9 +12,9 @@ from cluster import Cluster, missing
 
 UrlIn = Callable[[Path], str]
 
-ABOVE_THE_STORE = "unit"
+ABOVE_THE_STORE = {"unit", "apps", "extension", "frameworks", "preload", "router", "stack"}
 ABOVE_THE_STORE_EVERY = 4
-"""Of the tests in that directory a run of everything on a cluster does every so many: what they are
+"""Of the tests in those directories a run of everything on a cluster does every so many: what they are
 about lies above the store, and the embedded engine's run does them all."""
 
 
@@ -46,7 +46,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _thin_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    above = [item for item in items if item.path.parent.name == ABOVE_THE_STORE]
+    above = [
+        item for item in items if ABOVE_THE_STORE.intersection(item.path.relative_to(config.rootpath).parts)
+    ]
     dropped = {id(item) for i, item in enumerate(above) if i % ABOVE_THE_STORE_EVERY}
     config.hook.pytest_deselected(items=[item for item in items if id(item) in dropped])
     items[:] = [item for item in items if id(item) not in dropped]

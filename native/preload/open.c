@@ -153,7 +153,8 @@ static int open16_in(mvp_copy *copy, const void *name, sqlite3 **db)
     mvp_copy *outer = mvp_inside;
     mvp_inside = copy;
     /* without a router every file is refused: which it is need not be found out */
-    int refused = mvp_enabled && atomic_load(&copy->state) == MVP_FAILED && name && *(const unsigned short *)name != ':';
+    int is_file = name && *(const unsigned short *)name && *(const unsigned short *)name != ':';
+    int refused = mvp_enabled && atomic_load(&copy->state) == MVP_FAILED && is_file;
     int rc = refused ? copy->open_v2(UNOPENABLE, db, SQLITE_OPEN_READONLY, NULL) : copy->open16(name, db);
     mvp_inside = outer;
     return rc;

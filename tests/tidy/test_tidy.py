@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 C_FILES = sorted((ROOT / "native").rglob("*.[ch]"))
-LIBRARY = sorted((ROOT / "mvsqlite_py").rglob("*.py"))
+LIBRARY = [path for top in ("mvsqlite_py", "stack") for path in sorted((ROOT / top).rglob("*.py"))]
 PYTHON = LIBRARY + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").rglob("*.py"))
 HEADERS = [
     "native/base/error.h",

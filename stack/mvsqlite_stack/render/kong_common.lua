@@ -1,0 +1,32 @@
+local function clear_forged()
+  -- Kong lets underscores pass, and apps that know headers as CGI variables read X_Auth_User as X-Auth-User.
+  -- 0: all of them, for what is beyond Kong's usual hundred reaches the app too.
+  for name in pairs(ngx.req.get_headers(0, true)) do
+    if FORGED[string.gsub(string.lower(name), "_", "-")] then
+      kong.service.request.clear_header(name)
+    end
+  end
+end
+
+local function without_session()
+  -- Takes the session's cookies out of the request; how many there were.
+  local sent = ngx.req.get_headers(0)["cookie"]
+  if not sent then return 0 end
+  if type(sent) == "table" then sent = table.concat(sent, "; ") end
+  local kept, taken = {}, 0
+  for pair in string.gmatch(sent, "[^;]+") do
+    local name = string.match(pair, "^%s*([^=]*)")
+    name = string.lower(string.gsub(name, "%s+$", ""))
+    if name == COOKIE then
+      taken = taken + 1
+    else
+      kept[#kept + 1] = string.match(pair, "^%s*(.-)%s*$")
+    end
+  end
+  if #kept > 0 then
+    kong.service.request.set_header("Cookie", table.concat(kept, "; "))
+  else
+    kong.service.request.clear_header("Cookie")
+  end
+  return taken
+end

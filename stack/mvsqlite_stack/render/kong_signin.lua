@@ -1,0 +1,3 @@
+return function()
+  clear_forged()
+end

@@ -1,0 +1,143 @@
+"""Units for systemd: each service with a user of its own, and no more of the system than it needs."""
+
+from mvsqlite_stack.model import App, Stack
+
+_CLOSED = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+RemoveIPC=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+UMask=0077
+"""
+
+
+def units(stack: Stack, host: str) -> dict[str, str]:
+    """Text by file name, without the first lines."""
+    found = {}
+    if host == stack.gateway_host:
+        found["mvstack-signin.service"] = _sign_in(stack)
+        found[f"mvstack-{stack.stack.gateway}.service"] = _gateway(stack)
+        if stack.tls.acme:
+            found["mvstack-certificate.service"] = _certificate(stack)
+            found["mvstack-certificate.timer"] = _CERTIFICATE_TIMER
+    for name, app in stack.apps.items():
+        if app.on == host and app.command:
+            found[f"mvstack-app-{name}.service"] = _app(stack, name, app)
+    return found
+
+
+def _service(description: str, lines: list[str], *, capabilities: str = "") -> str:
+    return (
+        f"[Unit]\nDescription={description}\nAfter=network-online.target\nWants=network-online.target\n\n"
+        "[Service]\n" + "\n".join(lines) + "\nRestart=on-failure\nRestartSec=2\n"
+        f"{_CLOSED}CapabilityBoundingSet={capabilities}\nAmbientCapabilities={capabilities}\n\n"
+        "[Install]\nWantedBy=multi-user.target\n"
+    )
+
+
+def _sign_in(stack: Stack) -> str:
+    lines = [
+        "User=mvstack",
+        "Group=mvstack",
+        "StateDirectory=mvstack mvstack/signin",
+        "StateDirectoryMode=0700",
+        "Environment=MVSTACK_SIGNIN=/etc/mvstack/signin/signin.toml",
+        "ExecStart=/opt/mvstack/bin/python -m mvsqlite_stack.signin",
+    ]
+    if directory := _store_directory(stack):
+        lines.append(f"ReadWritePaths=-{directory}")
+    return _service(f"Sign-in of {stack.domain}", lines)
+
+
+def _store_directory(stack: Stack) -> str:
+    scheme, _, rest = stack.store.url.partition(":")
+    return rest.partition("?")[0] if scheme == "lmdb" else ""
+
+
+def _gateway(stack: Stack) -> str:
+    lines = [
+        "User=mvstack-gateway",
+        "Group=mvstack-gateway",
+        "StateDirectory=mvstack-gateway",
+        "LimitNOFILE=8192",
+    ]
+    if stack.stack.gateway == "nginx":
+        command = "/usr/sbin/nginx -p /var/lib/mvstack-gateway -e stderr -c /etc/mvstack/nginx/nginx.conf"
+        lines += [
+            f"ExecStartPre={command} -t -q",
+            f"ExecStart={command}",
+            "ExecReload=/bin/kill -HUP $MAINPID",
+        ]
+    else:
+        command = "/usr/local/bin/kong {} -c /etc/mvstack/kong/kong.conf -p /var/lib/mvstack-gateway"
+        lines += ["Environment=KONG_NGINX_DAEMON=off", f"ExecStart={command.format('start')}"]
+        lines.append(f"ExecReload={command.format('reload')}")
+    return _service(f"Gateway of {stack.domain}", lines, capabilities="CAP_NET_BIND_SERVICE")
+
+
+def _app(stack: Stack, name: str, app: App) -> str:
+    lines = [f"User=mvstack-app-{name}", f"Group=mvstack-app-{name}", f"StateDirectory=mvstack-app-{name}"]
+    lines += [f'Environment="{key}={value}"' for key, value in app.environment.items()]
+    for secret in app.secrets:
+        lines.append(f"LoadCredential={secret}:/etc/mvstack/secrets/apps/{name}/{secret}")
+        lines.append(f'Environment="{secret}_FILE=%d/{secret}"')
+    lines += [f"ReadWritePaths={path}" for path in app.data]
+    lines.append("ExecStart=" + " ".join(_word(word) for word in app.command))
+    return _service(f"{app.title or name} of {stack.domain}", lines)
+
+
+def _word(word: str) -> str:
+    """One argument: % begins a specifier of systemd's."""
+    escaped = word.replace("%", "%%")
+    return f'"{escaped}"' if " " in escaped or not escaped else escaped
+
+
+def _certificate(stack: Stack) -> str:
+    hosts = [stack.sign_in_host, *map(stack.host_of, stack.apps)]
+    unit = f"mvstack-{stack.stack.gateway}.service"
+    install = "install -o root -g mvstack-gateway -m 0640"
+    hook = (
+        f"{install} $RENEWED_LINEAGE/fullchain.pem {stack.tls.certificate} && "
+        f"{install} $RENEWED_LINEAGE/privkey.pem {stack.tls.key} && systemctl try-reload-or-restart {unit}"
+    )
+    command = (
+        "/usr/bin/certbot certonly --non-interactive --agree-tos --keep-until-expiring --expand "
+        f"--email {stack.tls.acme} --cert-name mvstack --standalone --http-01-address 127.0.0.1 "
+        f"--http-01-port {stack.ports.certificates} {' '.join(f'-d {host}' for host in hosts)} "
+        f"--deploy-hook '{hook}'"
+    )
+    return (
+        f"[Unit]\nDescription=Certificate of {stack.domain}\nAfter=network-online.target\n"
+        f"Wants=network-online.target\n\n[Service]\nType=oneshot\nExecStart={command.replace('$', '$$')}\n"
+        "NoNewPrivileges=yes\nPrivateTmp=yes\nProtectHome=yes\n"
+    )
+
+
+_CERTIFICATE_TIMER = """\
+[Unit]
+Description=Renew the certificate
+
+[Timer]
+OnCalendar=*-*-* 03,15:17
+RandomizedDelaySec=1h
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+"""

@@ -1,0 +1,213 @@
+"""Gateways to attack: nginx, and Kong where there is one. Both are asked over TLS, byte by byte."""
+
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from echo import serving
+from exchange import Answer, Request, Seen
+from household import APPS, Household, declare
+from mvsqlite_stack import render
+from mvsqlite_stack.signin.activity import Visitor
+from mvsqlite_stack.signin.service import Service
+from mvsqlite_stack.signin.settings import read
+
+PATIENCE = 20.0
+"""Seconds that a server may take to start, to answer, or to end."""
+
+
+def wait_for(what: str, condition: Callable[[], object]) -> None:
+    deadline, pause = time.monotonic() + PATIENCE, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
+        pause.wait(0.02)
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+class Gateway:
+    """A gateway that runs: what it answers, and what it lets through."""
+
+    def __init__(self, name: str, household: Household, seen: list[Seen], address: tuple[str, int]) -> None:
+        self.name, self.household, self._seen, self.address = name, household, seen, address
+        self._context = ssl.create_default_context(cafile=household.directory / "cert.pem")
+
+    def connect(self, sni: str) -> ssl.SSLSocket:
+        plain = socket.create_connection(self.address, PATIENCE)
+        return self._context.wrap_socket(plain, server_hostname=sni)
+
+    def ask(self, request: Request) -> Answer:
+        return self.send(request.encoded(self.address[1]), request.sni, request.method)
+
+    def send(self, data: bytes, sni: str, method: str) -> Answer:
+        """What comes of these bytes; method: of the request in them."""
+        self._seen.clear()
+        try:
+            with self.connect(sni) as connection:
+                with contextlib.suppress(OSError):  # refused before it had everything
+                    connection.sendall(data)
+                return self._answer(connection, method)
+        except ssl.SSLError:
+            return Answer(0, seen=list(self._seen))
+
+    def _answer(self, connection: ssl.SSLSocket, method: str) -> Answer:
+        response = http.client.HTTPResponse(connection, method=method)
+        try:
+            response.begin()
+            body = response.read() if response.status != 101 else b""
+        except (http.client.HTTPException, OSError):
+            return Answer(0, seen=list(self._seen))
+        finally:
+            response.close()
+        return Answer(response.status, tuple(response.headers.items()), body, list(self._seen))
+
+
+@contextmanager
+def process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a server for the length of a block, and shows what it said with a failure."""
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | environment)
+    try:
+        yield server
+    finally:
+        server.terminate()
+        server.wait(PATIENCE)
+        sys.stdout.write(log.read_text(errors="replace"))
+
+
+def write_rendered(household: Household) -> dict[str, Path]:
+    """What a deployment would have, by folder and name."""
+    files = render.files(household.stack, household.secrets.public_keys(), "stack.toml")
+    found = {}
+    for path, text in files.items():
+        found[path.partition("/")[2]] = place = household.directory / "rendered" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return found
+
+
+@contextmanager
+def sign_in_service(household: Household, settings: Path) -> Iterator[None]:
+    """The real service by its rendered settings, but for where its keys lie, with a session for each user."""
+    keys = household.secrets.directory / "signin/keys"
+    settings.write_text(settings.read_text().replace("/var/lib/mvstack/signin/keys", str(keys)))
+    service = Service(read(settings))
+    try:
+        for name, user in household.stack.users.items():
+            added = service.accounts.add(name, user.name or name, None, "test")
+            visitor = Visitor("127.0.0.1", "test")
+            made = service.databases.activity.write(
+                "test", lambda db, to=added, by=visitor: service.sessions.create(db, to, "test", by)
+            )
+            household.tokens.sessions[name] = made[0]
+    finally:
+        service.close()
+    command = [sys.executable, "-m", "mvsqlite_stack.signin"]
+    port = household.stack.ports.sign_in
+    with process(command, household.directory / "signin.log", MVSTACK_SIGNIN=str(settings)) as server:
+        wait_for("the sign-in service", lambda: listens(port) or server.poll() is not None)
+        yield
+
+
+@contextmanager
+def household_for(
+    directory: Path, gateway: str, **ports: int
+) -> Iterator[tuple[Household, list[Seen], Path]]:
+    """Apps and sign-in that run, and the rendered files in a directory."""
+    household = declare(directory, gateway, **ports)
+    files = write_rendered(household)
+    with ExitStack() as stack:
+        seen = stack.enter_context(serving({app: household.port_of(app) for app in APPS}))
+        stack.enter_context(sign_in_service(household, files["signin/signin.toml"]))
+        yield household, seen, directory / "rendered" / household.stack.gateway_host
+
+
+@contextmanager
+def nginx(directory: Path) -> Iterator[Gateway]:
+    """Debian's nginx with the rendered configuration as it is."""
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed: make setup installs it")
+    with household_for(directory, "nginx") as (household, seen, rendered):
+        prefix = directory / "prefix"
+        prefix.mkdir()
+        command = [program, "-p", str(prefix), "-e", "stderr", "-c", str(rendered / "nginx/nginx.conf")]
+        port = household.stack.ports.https
+        with process(command, directory / "nginx.log") as server:
+            wait_for("nginx", lambda: listens(port) or server.poll() is not None)
+            yield Gateway("nginx", household, seen, ("127.0.0.1", port))
+
+
+def kong_given() -> str | None:
+    """Why there is no Kong to test; None if there is one."""
+    if os.environ.get("MVSTACK_KONG_BIN"):
+        return None
+    if os.environ.get("MVSTACK_KONG_PROXY") and os.environ.get("MVSTACK_KONG_ADMIN"):
+        return None
+    return (
+        "no Kong here: set MVSTACK_KONG_BIN to its program, or MVSTACK_KONG_PROXY (https://ADDRESS:PORT) and "
+        "MVSTACK_KONG_ADMIN (http://ADDRESS:PORT) to those of one that runs on this machine"
+    )
+
+
+@contextmanager
+def kong(directory: Path) -> Iterator[Gateway]:
+    """A real Kong with the rendered declarations: our own process, or one that runs already."""
+    why = kong_given()
+    if why:
+        pytest.skip(why)
+    program = os.environ.get("MVSTACK_KONG_BIN")
+    context = kong_process(directory, program) if program else kong_running(directory)
+    with context as gateway:
+        yield gateway
+
+
+@contextmanager
+def kong_process(directory: Path, program: str) -> Iterator[Gateway]:
+    with household_for(directory, "kong") as (household, seen, rendered):
+        settings = rendered / "kong/kong.conf"
+        text = settings.read_text().replace("/etc/mvstack/kong/kong.yml", str(rendered / "kong/kong.yml"))
+        settings.write_text(text.replace("/var/lib/mvstack-gateway", str(directory / "prefix")))
+        port = household.stack.ports.https
+        command = [program, "start", "-c", str(settings)]
+        with process(command, directory / "kong.log", KONG_NGINX_DAEMON="off") as server:
+            wait_for("Kong", lambda: listens(port) or server.poll() is not None)
+            gateway = Gateway("kong", household, seen, ("127.0.0.1", port))
+            wait_for("Kong's routes", lambda: gateway.ask(Request(target="/about")).status == 200)
+            yield gateway
+
+
+@contextmanager
+def kong_running(directory: Path) -> Iterator[Gateway]:
+    proxy = urlsplit(os.environ["MVSTACK_KONG_PROXY"])
+    assert proxy.scheme == "https"
+    assert proxy.hostname
+    port = proxy.port or 443
+    with household_for(directory, "kong", https=port) as (household, seen, rendered):
+        admin = os.environ["MVSTACK_KONG_ADMIN"].rstrip("/")
+        text = (rendered / "kong/kong.yml").read_text()
+        answer = httpx.post(f"{admin}/config", json={"config": text}, timeout=PATIENCE)
+        assert answer.status_code == 201, answer.text
+        gateway = Gateway("kong", household, seen, (proxy.hostname, port))
+        gateway._context.check_hostname = False
+        gateway._context.verify_mode = ssl.CERT_NONE
+        wait_for("Kong's routes", lambda: gateway.ask(Request(target="/about")).status == 200)
+        yield gateway

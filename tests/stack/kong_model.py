@@ -1,0 +1,292 @@
+"""Kong 3.9 as far as our declarations need it: routing, the plugins they name, and their Lua, run for real.
+
+It follows what was observed of a running Kong, its traps included, so that a declaration which a trap would
+catch is caught here too. It cannot show Kong itself: the same attacks run against a real one where given.
+"""
+
+import base64
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from exchange import Answer, Request, Seen
+from kong_lua import Exit, Functions
+
+PRIORITY = {
+    "pre-function": 1_000_000,
+    "jwt": 1450,
+    "request-size-limiting": 951,
+    "rate-limiting": 910,
+    "request-transformer": 801,
+    "response-transformer": 800,
+    "post-function": -1000,
+}
+HEADERS_SEEN = 100
+"""Of a request's headers Kong's plugins see so many."""
+TOP_LEVEL = {"_format_version", "services", "consumers", "_transform", "_comment"}
+JWT_CONFIG = {
+    "uri_param_names": ["jwt"],
+    "header_names": ["authorization"],
+    "cookie_names": [],
+    "key_claim_name": "iss",
+    "secret_is_base64": False,
+    "claims_to_verify": [],
+    "anonymous": None,
+    "run_on_preflight": True,
+    "maximum_expiration": 0,
+    "realm": None,
+}
+
+
+@dataclass
+class Exchange:
+    """A request on its way through the plugins."""
+
+    request: Request
+    path: str
+    headers: list[tuple[str, str]]
+    token: str | None = None
+    status: int = 200
+    response: list[tuple[str, str]] = field(default_factory=list)
+
+    def values(self, name: str, limit: int | None = None) -> list[str]:
+        return [value for key, value in self.headers[:limit] if key.lower() == name.lower()]
+
+    def clear(self, name: str) -> None:
+        self.headers = [one for one in self.headers if one[0].lower() != name.lower()]
+
+    def set(self, name: str, value: str) -> None:
+        self.clear(name)
+        self.headers.append((name, value))
+
+
+class KongModel:
+    """Answers requests by the declarations alone; every app answers 200."""
+
+    name = "kong's declarations"
+
+    def __init__(self, text: str, largest_header: int, port: int) -> None:
+        self.data: dict[str, Any] = yaml.safe_load(text)
+        assert isinstance(self.data["_format_version"], str), "Kong refuses a number"
+        assert set(self.data) <= TOP_LEVEL, "Kong refuses other keys"
+        self._largest, self._port = largest_header, port
+        self._keys = self._credentials()
+        self._functions = Functions()
+        self.routes = [(service, route) for service in self.data["services"] for route in service["routes"]]
+
+    def _credentials(self) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for consumer in self.data["consumers"]:
+            for one in consumer["jwt_secrets"]:
+                assert set(one) <= {
+                    "key",
+                    "secret",
+                    "algorithm",
+                    "rsa_public_key",
+                    "tags",
+                    "id",
+                    "created_at",
+                }
+                assert one["key"]
+                assert one["key"] not in found, "keys are unique"
+                found[one["key"]] = one
+        return found
+
+    # ---- routing ---------------------------------------------------------------
+
+    def match(
+        self, host: str, path: str, protocol: str = "https"
+    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Service and route; hosts exactly, expressions before prefixes, longer before shorter."""
+        found = []
+        for service, route in self.routes:
+            if host not in route["hosts"] or protocol not in route["protocols"]:
+                continue
+            for declared in route["paths"]:
+                if declared.startswith("~"):
+                    if re.match(declared[1:], path):
+                        found.append((1, len(declared), service, route))
+                elif path.startswith(declared):
+                    found.append((0, len(declared), service, route))
+        best = max(found, key=lambda one: one[:2], default=None)
+        return best and (best[2], best[3])
+
+    def ask(self, request: Request) -> Answer:
+        early = self._refused_by_nginx(request)
+        if early is not None:
+            return Answer(early)
+        target = re.sub(r"^https?://[^/?#]*", "", request.target) or "/"
+        host = re.sub(r":\d+$", "", f"{request.host}{request.port.format(port=self._port)}")
+        path, _, query = target.partition("?")
+        normal = normalized(path.partition("#")[0])
+        found = self.match(host, normal)
+        if found is None:
+            return Answer(404)
+        service, route = found
+        assert route["preserve_host"] is True
+        assert route["strip_path"] is False
+        exchange = Exchange(request, path, list(request.headers))
+        return self._through(exchange, service, route, normal + (f"?{query}" if query else ""))
+
+    def _refused_by_nginx(self, request: Request) -> int | None:
+        lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{a}: {b}" for a, b in request.headers)]
+        names = [name.lower() for name, _ in request.headers]
+        if request.host in (None, "") or "host" in names or names.count("content-length") > 1:
+            return 400
+        if "transfer-encoding" in names and request.body:
+            return 400
+        if any("\n" in value or name != name.strip() for name, value in request.headers):
+            return 400
+        if not request.target.startswith(("/", "http")) or not re.fullmatch(r"[A-Z_-]+", request.method):
+            return 400
+        if request.method == "TRACE":
+            return 405
+        too_long = any(len(line) > self._largest for line in lines) or len("".join(lines)) > 4 * self._largest
+        return 400 if too_long else None
+
+    # ---- plugins ---------------------------------------------------------------
+
+    def _through(
+        self, exchange: Exchange, service: dict[str, Any], route: dict[str, Any], target: str
+    ) -> Answer:
+        plugins = sorted(route["plugins"], key=lambda one: -PRIORITY[one["name"]])
+        source = "service"
+        for plugin in plugins:
+            try:
+                self._access(plugin["name"], plugin["config"], exchange)
+            except Exit as refused:
+                exchange.status, source = refused.status, "exit"
+                break
+        seen = []
+        if source == "service":
+            app = service["name"].removeprefix("app-")
+            size = len(exchange.request.body)
+            seen = [Seen(app, exchange.request.method, target, tuple(exchange.headers), size)]
+        for plugin in plugins:
+            self._header_filter(plugin["name"], plugin["config"], exchange, source)
+        return Answer(exchange.status, tuple(exchange.response), b"", seen)
+
+    def _access(self, name: str, config: dict[str, Any], exchange: Exchange) -> None:
+        if name == "jwt":
+            self._jwt({**JWT_CONFIG, **config}, exchange)
+        elif name == "request-size-limiting":
+            assert config["size_unit"] == "megabytes"
+            if len(exchange.request.body) > config["allowed_payload_size"] * 2**20:
+                raise Exit(413)
+        elif name == "request-transformer":
+            visible = {key.lower() for key, _ in exchange.headers[:HEADERS_SEEN]}
+            for header in config["remove"]["headers"]:
+                if header.lower() in visible:
+                    exchange.clear(header)
+        elif name in ("pre-function", "post-function"):
+            for source in config.get("access", []):
+                self._functions.run(source, exchange)
+
+    def _header_filter(self, name: str, config: dict[str, Any], exchange: Exchange, source: str) -> None:
+        if name == "response-transformer":
+            there = {key.lower() for key, _ in exchange.response}
+            pairs = [header.partition(":") for header in config["add"]["headers"]]
+            exchange.response += [(key, value) for key, _, value in pairs if key.lower() not in there]
+        elif name in ("pre-function", "post-function"):
+            for text in config.get("header_filter", []):
+                self._functions.run(text, exchange, source)
+
+    def _jwt(self, config: dict[str, Any], exchange: Exchange) -> None:
+        assert set(config) == set(JWT_CONFIG), "Kong refuses other settings"
+        assert config["anonymous"] is None, "who is not signed in is nobody"
+        if exchange.request.method == "OPTIONS" and not config["run_on_preflight"]:
+            return
+        token = self._token(config, exchange)
+        if not token:
+            raise Exit(401)
+        head, claims, signature, signed = _decoded(token)
+        if not isinstance(claims, dict):
+            raise Exit(500)
+        issuer = claims.get(config["key_claim_name"]) or head.get(config["key_claim_name"])
+        if issuer is not None and not isinstance(issuer, str):
+            raise Exit(500)
+        credential = self._keys.get(issuer or "")
+        if credential is None or head.get("alg") != credential.get("algorithm", "HS256"):
+            raise Exit(401)
+        _check_signature(credential, signature, signed)
+        for claim in config["claims_to_verify"]:
+            value = claims.get(claim)
+            is_time = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_time or (value <= time.time() if claim == "exp" else value > time.time()):
+                raise Exit(401)
+        exchange.token = token
+
+    def _token(self, config: dict[str, Any], exchange: Exchange) -> str | None:
+        query = re.findall(r"[?&]([^=&]+)=([^&]*)", exchange.request.target)
+        for name in config["uri_param_names"]:
+            for key, value in query:
+                if key == name:
+                    return str(value)
+        pairs = ";".join(exchange.values("Cookie")).split(";")
+        for name in config["cookie_names"]:
+            for pair in pairs:
+                key, _, value = pair.strip().partition("=")
+                if key.lower() == name.lower():
+                    return value
+        for name in config["header_names"]:
+            for value in exchange.values(name):
+                if found := re.search(r"\s*[Bb]earer\s+(.+)", value):
+                    return found[1]
+        return None
+
+
+def _decoded(token: str) -> tuple[dict[str, Any], Any, bytes, bytes]:
+    parts = token.split(".")
+    try:
+        head, claims = (json.loads(_unpacked(one)) for one in parts[:2])
+        signature = _unpacked(parts[2])
+    except (ValueError, IndexError):
+        raise Exit(401) from None
+    if len(parts) != 3 or not isinstance(head, dict) or not parts[2]:
+        raise Exit(401)
+    return head, claims, signature, ".".join(parts[:2]).encode()
+
+
+def _unpacked(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def _check_signature(credential: dict[str, Any], signature: bytes, signed: bytes) -> None:
+    assert credential["algorithm"] == "ES256"
+    public = serialization.load_pem_public_key(credential["rsa_public_key"].encode())
+    assert isinstance(public, ec.EllipticCurvePublicKey), "Kong would answer 500 to every request"
+    if len(signature) != 64:
+        raise Exit(500)
+    r, s = (int.from_bytes(signature[i : i + 32], "big") for i in (0, 32))
+    try:
+        public.verify(encode_dss_signature(r, s), signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise Exit(401) from None
+
+
+def normalized(path: str) -> str:
+    """As Kong's router sees a path: plain characters decoded, slashes merged, dots resolved."""
+
+    def decode(found: re.Match[str]) -> str:
+        char = chr(int(found[1], 16))
+        return char if re.fullmatch(r"[A-Za-z0-9._~-]", char) else found[0].upper()
+
+    path = re.sub(r"%([0-9A-Fa-f]{2})", decode, path)
+    out: list[str] = []
+    parts = re.sub("/+", "/", path).split("/")[1:]
+    for one in parts:
+        if one == "..":
+            out = out[:-1]
+        elif one != ".":
+            out.append(one)
+    if parts and parts[-1] in (".", ".."):
+        out.append("")
+    return "/" + "/".join(out)
