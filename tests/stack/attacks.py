@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from exchange import Headers, Request
 from household import DOMAIN, FEEDS, NOTES, WIKI, Tokens, base64url, cookie, part
-
 from mvsqlite_stack.render.identity import COOKIE
 
 DENIED = frozenset({401})

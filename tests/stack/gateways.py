@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
 from echo import serving
 from exchange import Answer, Request, Seen
 from household import APPS, Household, declare
-
 from mvsqlite_stack import render
 from mvsqlite_stack.signin.activity import Visitor
 from mvsqlite_stack.signin.service import Service

@@ -9,12 +9,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
 from attacks import ATTACKS, UPGRADE, Attack
+from child import open_to_everyone
 from exchange import Answer, Request
 from gateways import PATIENCE, Gateway, kong, nginx
 from household import DOMAIN, FEEDS, LOGIN, NOTES, WIKI, cookie
-
-from child import open_to_everyone
 from mvsqlite_stack.render.identity import COOKIE, FORGED, IDENTITY
 
 BROWSER = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+
 from attacks import ATTACKS, Attack
 from exchange import Request
 from household import FEEDS, LOGIN, NOTES, WIKI, Household, cookie, declare
 from kong_model import KongModel
-
 from mvsqlite_stack import render
 from mvsqlite_stack.render.identity import COOKIE, FORGED
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from household import Household, declare, tokens_of
 
+from household import Household, declare, tokens_of
 from mvsqlite_stack import archive
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.secrets import CLOCK_SECONDS, KEYS, Kind, Secret, Secrets, needed
