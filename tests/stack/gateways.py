@@ -171,9 +171,6 @@ def no_kong() -> str | None:
 @contextmanager
 def kong(directory: Path) -> Iterator[Gateway]:
     """A real Kong with the rendered declarations: our own process, or one that runs already."""
-    why = no_kong()
-    if why:
-        pytest.skip(why)
     program = os.environ.get("MVSTACK_KONG_BIN")
     context = kong_process(directory, program) if program else kong_running(directory)
     with context as gateway:
