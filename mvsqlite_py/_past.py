@@ -128,5 +128,7 @@ def _run(connection: Any, sql: str) -> list[Any]:
 def _close_cursors(connection: Any) -> None:
     """A statement that still has rows keeps SQLite in the past."""
     for thing in gc.get_objects():
-        if issubclass(type(thing), apsw.Cursor | sqlite3.Cursor) and thing.connection is connection:
-            thing.close()
+        if issubclass(type(thing), apsw.Cursor | sqlite3.Cursor):
+            with contextlib.suppress(apsw.CursorClosedError):
+                if thing.connection is connection:
+                    thing.close()

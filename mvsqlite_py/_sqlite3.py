@@ -44,10 +44,7 @@ def in_words(error: sqlite3.Error) -> sqlite3.Error:
     if code not in TOLD_IN_WORDS or isinstance(error, Error):
         return error
     native = _binding.last_error()
-    if native is None or native.sqlite_errorcode != code:
-        return error
-    _binding.clear_error()
-    return cast(sqlite3.Error, native)
+    return error if native is None or native.sqlite_errorcode != code else cast(sqlite3.Error, native)
 
 
 class RunsAgain:

@@ -9,8 +9,8 @@ import click
 
 from mvsqlite_py import _routes
 from mvsqlite_py._cli._common import example, print_json, store_option
-from mvsqlite_py._run.plan import LEVELS, Plan, environment_of, make_plan, settled_url
-from mvsqlite_py._run.program import Program, examine, follow
+from mvsqlite_py._run.plan import LEVELS, LIBRARY, Plan, environment_of, make_plan, settled_url
+from mvsqlite_py._run.program import Program, examine, follow, hidden_from_others
 from mvsqlite_py._run.watcher import is_ordinary, start
 from mvsqlite_py._store import default_url, open_store
 
@@ -126,12 +126,14 @@ def _make_ready(plan: Plan, url: str) -> None:
 
 
 def _report(program: Program, problems: list[str], added: dict[str, str], as_json: bool) -> int:
+    note = hidden_from_others(LIBRARY)
     if as_json:
         print_json(
             {
                 "command": program.command,
                 "programs": [str(file) for file in program.chain],
                 "problems": problems,
+                "notes": [note] if note else [],
                 "environment": added,
             }
         )
@@ -139,8 +141,10 @@ def _report(program: Program, problems: list[str], added: dict[str, str], as_jso
     click.echo(f"Program: {' -> '.join(map(str, program.chain))}")
     click.echo("Environment, for a unit of systemd or a container:")
     for name, value in added.items():
-        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%")
         click.echo(f'  Environment="{name}={quoted}"')
+    if note:
+        click.echo(f"Note: {note}")
     for problem in problems:
         click.echo(f"Problem: {problem}")
     click.echo("It would be refused." if problems else "Nothing stands against it.")

@@ -157,6 +157,21 @@ def _privilege_problem(file: Path) -> str | None:
     return None
 
 
+def hidden_from_others(library: Path) -> str | None:
+    """That a program which changes to another user could not load the library, in a sentence."""
+    closed = [place for place in (library, *library.parents) if not place.stat().st_mode & _reads(place)]
+    if not closed:
+        return None
+    return (
+        f"only its owner may look into {closed[-1]}: if the program, or one that it starts, runs as another "
+        f"user, {library.name} will not be loaded there. Install mvsqlite-py where everybody can read it"
+    )
+
+
+def _reads(place: Path) -> int:
+    return stat.S_IXOTH if place.is_dir() else stat.S_IROTH
+
+
 def _look(file: Path) -> list[str]:
     problems = [_privilege_problem(file)]
     try:

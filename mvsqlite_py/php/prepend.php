@@ -48,8 +48,10 @@
             . 'program from beginning anew it is not run: unset MVSQLITE_MAP to run it without mvsqlite';
         $file = getenv('MVSQLITE_LOG_FILE');
         if (strcasecmp((string) getenv('MVSQLITE_LOG'), 'off') !== 0) {
+            $before = umask(0077);
             ($file && @file_put_contents($file, $line($message), FILE_APPEND) !== false)
                 || @file_put_contents('php://stderr', $line($message));
+            umask($before);
         }
         http_response_code(503);
         exit(1);

@@ -4,7 +4,8 @@
  * along. The caller's own object tells: the copy is the one its library dependencies lead to,
  * as the dynamic linker would have bound it without us. An extension of SQLite has its functions
  * from a table of pointers and no dependency: it means the copy that called it. What was found
- * for a place in the code is kept for it. No lock is taken, for the dynamic linker may hold its own here. */
+ * for a place in the code is kept for it. No lock is taken, for the dynamic linker may hold its own
+ * here. */
 #include <dlfcn.h>
 #include <link.h>
 #include <stdint.h>
@@ -38,19 +39,13 @@ int mvp_copy_index(const mvp_copy *copy)
     return -1;
 }
 
-static const void *base_of(const void *address)
-{
-    Dl_info info;
-    return dladdr(address, &info) ? info.dli_fbase : NULL;
-}
-
 static mvp_copy *publish(mvp_copy *made)
 {
     for (int i = 0; i < MVP_COPIES; i++) {
         mvp_copy *there = NULL;
         if (atomic_compare_exchange_strong(&copies[i], &there, made))
             return made;
-        if (there->base == made->base) {
+        if (there->range.begin == made->range.begin) {
             free(made); /* another thread was first; it keeps the object loaded as well */
             return there;
         }
@@ -59,45 +54,53 @@ static mvp_copy *publish(mvp_copy *made)
     return NULL;
 }
 
-static mvp_copy *add_copy(const Dl_info *object)
+static mvp_copy *add_copy(const void *function)
 {
+    Dl_info object;
     void *(*open_library)(const char *, int) = (void *(*)(const char *, int))mvp_next("dlopen");
     mvp_copy *copy = calloc(1, sizeof *copy);
-    if (!copy || !open_library) {
+    if (!copy || !open_library || !dladdr(function, &object)) {
         free(copy);
         return NULL;
     }
-    copy->base = object->dli_fbase;
+    copy->range = mvp_range_of(function);
     /* What is registered in it must not go with it. */
-    copy->handle = open_library(object->dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    copy->handle = open_library(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
     if (copy->handle) {
         copy->open = (int (*)(const char *, sqlite3 **))mvp_dlsym(copy->handle, "sqlite3_open");
         copy->open_v2 = (int (*)(const char *, sqlite3 **, int, const char *))mvp_dlsym(copy->handle, "sqlite3_open_v2");
         copy->open16 = (int (*)(const void *, sqlite3 **))mvp_dlsym(copy->handle, "sqlite3_open16");
         copy->step = (int (*)(sqlite3_stmt *))mvp_dlsym(copy->handle, "sqlite3_step");
-    }
-    if (copy->handle)
         copy->shutdown = (int (*)(void))mvp_dlsym(copy->handle, "sqlite3_shutdown");
-    if (!copy->open || !copy->shutdown || !copy->open_v2 || !copy->step || base_of((void *)copy->open_v2) != copy->base) {
+    }
+    int whole = copy->open && copy->open_v2 && copy->step && copy->shutdown;
+    if (!whole || !mvp_holds(&copy->range, (void *)copy->open_v2)) {
         free(copy);
         return NULL;
     }
     return publish(copy);
 }
 
-mvp_copy *mvp_copy_of_function(const void *function)
+/* The copy, of those that are known, whose object holds an address. */
+static mvp_copy *known_at(const void *address)
 {
-    Dl_info object;
-    if (!function || !dladdr(function, &object) || object.dli_fbase == base_of(&mvp_enabled))
-        return NULL;
     for (int i = 0; i < MVP_COPIES; i++) {
-        mvp_copy *copy = atomic_load(&copies[i]);
+        mvp_copy *copy = mvp_copy_at(i);
         if (!copy)
             break;
-        if (copy->base == object.dli_fbase)
+        if (mvp_holds(&copy->range, address))
             return copy;
     }
-    return add_copy(&object);
+    return NULL;
+}
+
+mvp_copy *mvp_copy_of_function(const void *function)
+{
+    mvp_copy *copy = function ? known_at(function) : NULL;
+    if (copy || !function)
+        return copy;
+    mvp_range range = mvp_range_of(function);
+    return mvp_holds(&range, &mvp_enabled) ? NULL : add_copy(function);
 }
 
 /* The object's own dependencies come first: a copy that was loaded privately is found only so. */
@@ -156,12 +159,6 @@ mvp_copy *mvp_copy_of_caller(const void *address)
 
 int mvp_is_ours(const void *address)
 {
-    const void *base = base_of((const char *)address - 1);
-    const void *core = mvp_core_if_loaded("mv_settings_keep");
-    for (int i = 0; i < MVP_COPIES && base; i++) {
-        mvp_copy *copy = atomic_load(&copies[i]);
-        if (copy && copy->base == base)
-            return atomic_load(&copy->state) == MVP_ROUTED;
-    }
-    return base && core && base_of(core) == base;
+    const mvp_copy *copy = known_at((const char *)address - 1);
+    return copy ? atomic_load(&copy->state) == MVP_ROUTED : mvp_is_core((const char *)address - 1);
 }

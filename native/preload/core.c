@@ -21,6 +21,7 @@ int mvp_enabled;
 
 static const char *kept[SETTINGS + 1];
 static _Atomic(void *) core;
+static mvp_range core_range; /* from the moment that `core` is set */
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
 /* A program may clear its environment, or write its title over it, before it opens anything. */
@@ -64,7 +65,7 @@ static void *load(void)
     if (!realpath(info.dli_fname, here))
         return NULL;
     snprintf(path, sizeof path, "%s/%s", dirname(here), CORE);
-    return open_library(path, RTLD_NOW | RTLD_LOCAL);
+    return open_library(path, RTLD_LAZY | RTLD_LOCAL);
 }
 
 static void *load_once(void)
@@ -76,6 +77,7 @@ static void *load_once(void)
         void (*keep)(const char *const *) = (void (*)(const char *const *))mvp_dlsym(handle, "mv_settings_keep");
         if (keep)
             keep(kept);
+        core_range = mvp_range_of((void *)keep);
         atomic_store(&core, handle);
     }
     if (!handle && !told) {
@@ -90,8 +92,16 @@ static void *load_once(void)
 
 void *mvp_core_if_loaded(const char *name)
 {
+    void *(*open_library)(const char *, int) = (void *(*)(const char *, int))mvp_next("dlopen");
     void *handle = atomic_load(&core);
+    if (!handle && open_library && open_library(CORE, RTLD_NOW | RTLD_NOLOAD))
+        handle = load_once(); /* the program has loaded it itself, as an extension */
     return handle ? mvp_dlsym(handle, name) : NULL;
+}
+
+int mvp_is_core(const void *address)
+{
+    return atomic_load(&core) && mvp_holds(&core_range, address);
 }
 
 void *mvp_core(const char *name)

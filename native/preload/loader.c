@@ -11,8 +11,6 @@
 #include <fcntl.h>
 #include <link.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,62 +25,87 @@
 #define LAST_ACT return /* -O2 makes it a jump; tests/preload holds it to that */
 #endif
 
-typedef struct image {
-    const char *at;
-    size_t size;
-} image;
+#define HEAD 4096 /* an object's headers lie in so many bytes, as linkers write them */
+#define CHUNK 8192
 
-static const void *part(const image *file, uint64_t offset, uint64_t size)
+/* Of an ELF file: its segments, and where in it the names lie that it imports or exports. */
+typedef struct object {
+    char head[HEAD];
+    const ElfW(Phdr) *segments;
+    size_t n;
+    uint64_t names, size;
+} object;
+
+static int read_head(int fd, object *o)
 {
-    return offset <= file->size && size <= file->size - offset ? file->at + offset : NULL;
+    ElfW(Ehdr) elf;
+    ssize_t got = pread(fd, o->head, sizeof o->head, 0);
+    if (got < (ssize_t)sizeof elf)
+        return 0;
+    memcpy(&elf, o->head, sizeof elf);
+    if (memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 || elf.e_phentsize != sizeof *o->segments ||
+        elf.e_phoff % sizeof(void *) != 0 || elf.e_phoff > (uint64_t)got ||
+        elf.e_phnum > ((uint64_t)got - elf.e_phoff) / sizeof *o->segments)
+        return 0;
+    o->segments = (const ElfW(Phdr) *)(const void *)(o->head + elf.e_phoff);
+    o->n = elf.e_phnum;
+    return 1;
 }
 
 /* Where in the file an address of the loaded object is. */
-static uint64_t offset_of(const ElfW(Phdr) *headers, size_t n, uint64_t address)
+static uint64_t offset_of(const object *o, uint64_t address)
 {
-    for (size_t i = 0; i < n; i++)
-        if (headers[i].p_type == PT_LOAD && address >= headers[i].p_vaddr &&
-            address - headers[i].p_vaddr < headers[i].p_filesz)
-            return address - headers[i].p_vaddr + headers[i].p_offset;
-    return UINT64_MAX;
+    for (size_t i = 0; i < o->n; i++)
+        if (o->segments[i].p_type == PT_LOAD && address >= o->segments[i].p_vaddr &&
+            address - o->segments[i].p_vaddr < o->segments[i].p_filesz)
+            return address - o->segments[i].p_vaddr + o->segments[i].p_offset;
+    return 0;
 }
 
-/* Whether the names an object imports or exports hold this one. */
-static int has_name(const image *file, const char *name)
+static int find_names(int fd, object *o, const ElfW(Phdr) *dynamic)
 {
-    const ElfW(Ehdr) *elf = part(file, 0, sizeof *elf);
-    if (!elf || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 || elf->e_phentsize != sizeof(ElfW(Phdr)))
-        return 0;
-    const ElfW(Phdr) *headers = part(file, elf->e_phoff, (uint64_t)elf->e_phnum * sizeof *headers);
-    uint64_t names = UINT64_MAX, size = 0;
-    for (size_t i = 0; headers && i < elf->e_phnum; i++) {
-        const ElfW(Dyn) *entries = headers[i].p_type == PT_DYNAMIC ? part(file, headers[i].p_offset, headers[i].p_filesz)
-                                                                   : NULL;
-        for (size_t j = 0; entries && j < headers[i].p_filesz / sizeof *entries; j++) {
-            if (entries[j].d_tag == DT_STRTAB)
-                names = offset_of(headers, elf->e_phnum, entries[j].d_un.d_ptr);
-            if (entries[j].d_tag == DT_STRSZ)
-                size = entries[j].d_un.d_val;
+    ElfW(Dyn) entries[64];
+    uint64_t at = dynamic->p_offset, end = at + dynamic->p_filesz;
+    for (int last = 0; !last && at < end; at += sizeof entries) {
+        ssize_t got = pread(fd, entries, sizeof entries, (off_t)at);
+        if (got <= 0)
+            return 0;
+        for (size_t i = 0; i < (size_t)got / sizeof *entries && !last; i++) {
+            if (entries[i].d_tag == DT_STRTAB)
+                o->names = offset_of(o, entries[i].d_un.d_ptr);
+            if (entries[i].d_tag == DT_STRSZ)
+                o->size = entries[i].d_un.d_val;
+            last = entries[i].d_tag == DT_NULL;
         }
     }
-    const void *text = part(file, names, size);
-    return text && memmem(text, size, name, strlen(name)) != NULL;
+    return o->names && o->size;
+}
+
+static int has_name(int fd, const object *o, const char *name)
+{
+    char text[CHUNK];
+    size_t overlap = strlen(name) - 1;
+    for (uint64_t at = 0; at < o->size; at += sizeof text - overlap) {
+        uint64_t left = o->size - at;
+        ssize_t got = pread(fd, text, left < sizeof text ? (size_t)left : sizeof text, (off_t)(o->names + at));
+        if (got <= 0)
+            return 0;
+        if (memmem(text, (size_t)got, name, overlap + 1))
+            return 1;
+    }
+    return 0;
 }
 
 static int opens_databases(const char *path)
 {
-    struct stat st;
-    int found = 0;
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    _Alignas(16) object o = {.n = 0};
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0), found = 0;
     if (fd < 0)
         return 0;
-    if (fstat(fd, &st) == 0 && st.st_size > 0) {
-        void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (at != MAP_FAILED) {
-            found = has_name(&(image){at, (size_t)st.st_size}, "sqlite3_open");
-            munmap(at, (size_t)st.st_size);
-        }
-    }
+    if (read_head(fd, &o))
+        for (size_t i = 0; i < o.n; i++)
+            if (o.segments[i].p_type == PT_DYNAMIC)
+                found = find_names(fd, &o, &o.segments[i]) && has_name(fd, &o, "sqlite3_open");
     close(fd);
     return found;
 }

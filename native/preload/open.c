@@ -34,6 +34,16 @@ static void make_locks(void)
 
 /* ---- the router ---------------------------------------------------------------- */
 
+/* A copy that the core knows is begun anew, after sqlite3_shutdown, without a connection: on that
+ * the program's own extensions of all connections would run, before there are any routes. */
+static int attach_again(const mvp_copy *copy)
+{
+    typedef int (*again_entry)(const void *);
+    again_entry again = (again_entry)mvp_core("mvv_preload_again");
+    atomic_store(&step_again, (again_function)mvp_core("mvv_step_again"));
+    return again ? again(mvp_dlsym(copy->handle, "sqlite3_vfs_register")) : SQLITE_ERROR;
+}
+
 /* Only an extension is given the copy's own table of functions, and a connection to load it into
  * there is none before the first: so it is one of all connections for the time of one. */
 static int attach(mvp_copy *copy)
@@ -47,6 +57,8 @@ static int attach(mvp_copy *copy)
     sqlite3 *db = NULL;
     if (!core)
         return SQLITE_ERROR;
+    if (attach_again(copy) == SQLITE_OK)
+        return SQLITE_OK;
     int rc = add && cancel && close && errmsg ? add(core) : SQLITE_MISUSE;
     if (!rc) {
         rc = copy->open_v2(":memory:", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
@@ -56,7 +68,6 @@ static int attach(mvp_copy *copy)
         mvi_log(MVI_LOG_ERROR, "no route works with this program's SQLite: %s", db ? errmsg(db) : "it is too old");
     if (db)
         close(db);
-    atomic_store(&step_again, (again_function)mvp_core("mvv_step_again"));
     return rc;
 }
 
@@ -142,7 +153,8 @@ static int open16_in(mvp_copy *copy, const void *name, sqlite3 **db)
     mvp_copy *outer = mvp_inside;
     mvp_inside = copy;
     /* without a router every file is refused: which it is need not be found out */
-    int refused = mvp_enabled && atomic_load(&copy->state) == MVP_FAILED && name && *(const unsigned short *)name != ':';
+    int is_file = name && *(const unsigned short *)name && *(const unsigned short *)name != ':';
+    int refused = mvp_enabled && atomic_load(&copy->state) == MVP_FAILED && is_file;
     int rc = refused ? copy->open_v2(UNOPENABLE, db, SQLITE_OPEN_READONLY, NULL) : copy->open16(name, db);
     mvp_inside = outer;
     return rc;

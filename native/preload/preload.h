@@ -40,6 +40,17 @@ void *mvp_real_dlsym(void);
         atomic_store_explicit(&variable##_kept, variable, memory_order_relaxed); \
     }
 
+/* Where an object is in memory. */
+typedef struct mvp_range {
+    const char *begin, *end;
+} mvp_range;
+/* That of the object which holds an address; empty: there is none. */
+mvp_range mvp_range_of(const void *address);
+static inline int mvp_holds(const mvp_range *range, const void *address)
+{
+    return (const char *)address >= range->begin && (const char *)address < range->end;
+}
+
 /* ---- core.c: libmvsqlite.so ------------------------------------------------------- */
 /* Whether paths are routed in this process. */
 extern int mvp_enabled;
@@ -47,6 +58,8 @@ extern int mvp_enabled;
 void *mvp_core(const char *name);
 /* The same of what is loaded already; NULL: it is not. */
 void *mvp_core_if_loaded(const char *name);
+/* Whether code of libmvsqlite.so is at an address. */
+int mvp_is_core(const void *address);
 /* 1: a route names the path, or a stub stands there; -1: the routes cannot be read. `path` as an
  * application gives it, seen from the working directory; `room` bytes of where that is. */
 int mvp_is_routed(const char *path, char *real, size_t room);
@@ -55,8 +68,8 @@ int mvp_is_routed(const char *path, char *real, size_t room);
 #define MVP_COPIES 8
 
 typedef struct mvp_copy {
-    const void *base; /* of the object that holds it */
-    void *handle;     /* of that object, which stays loaded */
+    mvp_range range; /* of the object that holds it */
+    void *handle;    /* of that object, which stays loaded */
     int (*open)(const char *, sqlite3 **);
     int (*open_v2)(const char *, sqlite3 **, int, const char *);
     int (*open16)(const void *, sqlite3 **);

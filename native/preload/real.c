@@ -1,5 +1,6 @@
 /* libc's own functions, behind those of the same names here. */
 #include <dlfcn.h>
+#include <link.h>
 
 #include "preload.h"
 
@@ -37,4 +38,38 @@ void *mvp_dlsym(void *handle, const char *name)
 void *mvp_next(const char *name)
 {
     return mvp_dlsym(RTLD_NEXT, name);
+}
+
+typedef struct search {
+    const char *address;
+    mvp_range found;
+} search;
+
+static int look_into(struct dl_phdr_info *object, size_t size, void *ctx)
+{
+    search *s = ctx;
+    mvp_range whole = {NULL, NULL};
+    int found = 0;
+    (void)size;
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+        const char *begin = (const char *)object->dlpi_addr + segment->p_vaddr;
+        if (segment->p_type != PT_LOAD)
+            continue;
+        if (!whole.begin || begin < whole.begin)
+            whole.begin = begin;
+        if (!whole.end || begin + segment->p_memsz > whole.end)
+            whole.end = begin + segment->p_memsz;
+        found |= s->address >= begin && s->address < begin + segment->p_memsz;
+    }
+    if (found)
+        s->found = whole;
+    return found;
+}
+
+mvp_range mvp_range_of(const void *address)
+{
+    search s = {.address = address};
+    dl_iterate_phdr(look_into, &s);
+    return s.found;
 }

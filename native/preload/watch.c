@@ -60,7 +60,7 @@ static void tell_opened(int fd, const void *caller, int overwrites)
 {
     char path[PATH_MAX], real[PATH_MAX];
     Dl_info info;
-    if (!path_of(fd, path, sizeof path) || core_is_at_work() || mvp_is_ours(caller) ||
+    if (mvp_is_ours(caller) || !path_of(fd, path, sizeof path) || core_is_at_work() ||
         mvp_is_routed(path, real, sizeof real) != 1 || !is_news(real))
         return;
     const char *by = dladdr((const char *)caller - 1, &info) && info.dli_fname ? info.dli_fname : "the program";

@@ -145,7 +145,8 @@ static int has_database(mv_store *store, const char *name)
 /* The database of a stub; of two names, the one that the store has (place.c of the VFS judges likewise). */
 static const char *database_of(mv_store *store, const place *p)
 {
-    return !p->name_known || has_database(store, p->stub.name) || !has_database(store, p->name) ? p->stub.name : p->name;
+    int renamed = p->name_known && !has_database(store, p->stub.name) && has_database(store, p->name);
+    return renamed ? p->name : p->stub.name;
 }
 
 static int open_default(mv_store **store)
@@ -250,8 +251,8 @@ static int replace_database(mv_store *store, const place *from, const place *to,
         rc = put_stub(to->path, name, &from->st);
     if (rc)
         return failed("cannot rename over", to->path, rc);
-    mvi_log(MVI_LOG_INFO, "the database \"%s\" has taken over the contents of \"%s\": mvrevert undo takes that back", name,
-            source);
+    mvi_log(MVI_LOG_INFO, "the database \"%s\" has taken over the contents of \"%s\": mvrevert undo takes that back",
+            name, source);
     return delete_both(store, from);
 }
 
@@ -283,7 +284,8 @@ static int rename_copy(const place *from, const place *to, unsigned flags)
 {
     if (!to->is_own)
         return move_file(from->path, to->path, flags);
-    mv_fail(MV_MISUSE, "it is a copy of the file that stands for \"%.100s\" and holds no data: get a state back with mvrevert to",
+    mv_fail(MV_MISUSE,
+            "it is a copy of the file that stands for \"%.100s\" and holds no data: get a state back with mvrevert to",
             from->stub.name);
     if (strcmp(from->stub.name, to->stub.name) != 0)
         return failed("cannot rename", from->path, MV_MISUSE);
@@ -302,8 +304,8 @@ static int rename_file_over(mv_store *store, const place *from, const place *to)
     }
     if (!wanted || !*wanted || strcmp(wanted, "0") == 0) {
         mv_fail(MV_BUSY,
-                "there stands the database \"%.100s\", which a file does not replace by itself: set MVSQLITE_IMPORT=1 (mvsqlite "
-                "run --import) and its contents become a commit of the database, or delete the database first",
+                "there stands the database \"%.100s\", which a file does not replace by itself: set MVSQLITE_IMPORT=1 "
+                "(mvsqlite run --import) and its contents become a commit of the database, or delete the database first",
                 name);
         return failed("cannot rename over", to->path, MV_BUSY);
     }
@@ -314,12 +316,12 @@ static int rename_file_over(mv_store *store, const place *from, const place *to)
         return EXDEV;
     int error = mvr_move_aside(from->path, to->path, aside, sizeof aside);
     if (error) {
-        mvi_log(MVI_LOG_WARN, "%s was taken over by the database \"%s\" but cannot be moved aside: %s", from->path, name,
-                strerror(error));
+        mvi_log(MVI_LOG_WARN, "%s was taken over by the database \"%s\" but cannot be moved aside: %s", from->path,
+                name, strerror(error));
         return error;
     }
-    mvi_log(MVI_LOG_INFO, "the database \"%s\" has taken over the contents of %s, which is kept as %s", name, from->path,
-            aside);
+    mvi_log(MVI_LOG_INFO, "the database \"%s\" has taken over the contents of %s, which is kept as %s", name,
+            from->path, aside);
     return 0;
 }
 

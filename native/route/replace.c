@@ -158,7 +158,8 @@ static int measure_file(contents *file)
     if (fstat(file->fd, &st) != 0)
         return mv_fail(MV_IO, "cannot look at %.300s: %s", file->path, strerror(errno));
     if (pread(file->fd, header, sizeof header, 0) != sizeof header || !mvi_page1_is_sqlite(header))
-        return mv_fail(MV_MISUSE, "%.300s is no SQLite database (or an encrypted one): it cannot replace one", file->path);
+        return mv_fail(MV_MISUSE, "%.300s is no SQLite database (or an encrypted one): it cannot replace one",
+                       file->path);
     file->page_size = mvi_page1_page_size(header);
     if (file->page_size < 512 || file->page_size > 65536 || file->page_size & (file->page_size - 1))
         return mv_fail(MV_CORRUPT, "%.300s is damaged: its pages have %u bytes", file->path, file->page_size);

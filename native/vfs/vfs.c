@@ -254,6 +254,20 @@ static int on_new_connection(sqlite3 *db, char **message, const sqlite3_api_rout
     return mvv_connection_setup(copy, db);
 }
 
+int mvv_preload_again(const void *vfs_register)
+{
+    mvv_copy *copy = NULL;
+    pthread_mutex_lock(&copies_lock);
+    for (int i = 0; i < copy_count && !copy; i++) {
+        int (*known)(sqlite3_vfs *, int) = copies[i].api->vfs_register;
+        if (*(void **)&known == vfs_register)
+            copy = &copies[i];
+    }
+    pthread_mutex_unlock(&copies_lock);
+    int rc = copy ? mvv_router_register(copy) : SQLITE_NOTFOUND;
+    return rc ? rc : copy->api->auto_extension((void (*)(void))on_new_connection);
+}
+
 /* The extension's entry point: SQLite derives this name from libmvsqlite.so. */
 MV_API int sqlite3_mvsqlite_init(sqlite3 *db, char **message, const sqlite3_api_routines *api)
 {

@@ -150,6 +150,9 @@ MV_API int mvv_step_again(sqlite3_stmt *statement, int rc, int (*step)(sqlite3_s
 /* ---- preload.c: for the preload library ------------------------------------------ */
 /* An auto extension that makes a copy known and its router the default. SQLite code. */
 MV_API int mvv_preload_entry(sqlite3 *db, char **message, const sqlite3_api_routines *api);
+/* Lets the copy that has this sqlite3_vfs_register route (again) if it has met us before.
+ * SQLITE_NOTFOUND: it has not. SQLite code. */
+MV_API int mvv_preload_again(const void *vfs_register);
 
 /* ---- import.c ------------------------------------------------------------------ */
 /* Takes the ordinary SQLite file at a path in as a database of the store of that URL: copied, checked,

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -40,11 +40,15 @@ class Setup:
     node: str = ""
     """An npm package that is a Node; "": the one on PATH."""
     compiled: bool = False
+    overrides: dict[str, str] = field(default_factory=dict)
+    """Releases of what these packages depend on, where theirs would have to be compiled."""
 
     @property
     def directory(self) -> Path:
         """Where it is kept: for these packages, and the Node they are compiled for."""
         marks = [self.packages, self.node, version_on_path() if self.compiled else "", MACHINE]
+        if self.overrides:
+            marks.append(self.overrides)
         return CACHE / f"node-{digest(json.dumps(marks))}"
 
     @property
@@ -58,6 +62,9 @@ SETUPS = {
     "better-sqlite3 12": Setup({"better-sqlite3": "12.11.1"}, compiled=True),
     "sqlite3 5": Setup({"sqlite3": "5.1.7"}, compiled=True),
 }
+
+DRIVERS = list(SETUPS)
+SETUPS["Actual"] = Setup({"@actual-app/sync-server": "26.9.0"}, overrides={"better-sqlite3": "13.2.0"})
 
 
 @functools.cache
@@ -86,9 +93,8 @@ def installed(name: str, soak: bool) -> Setup:
 
 
 def install(name: str, setup: Setup) -> None:
-    (setup.directory / "package.json").write_text(
-        json.dumps({"private": True, "dependencies": setup.packages})
-    )
+    package = {"private": True, "dependencies": setup.packages, "overrides": setup.overrides}
+    (setup.directory / "package.json").write_text(json.dumps(package))
     command = ["npm", "install", "--no-fund", "--no-audit", "--loglevel=error"]
     environment = {key: value for key, value in os.environ.items() if key != "NODE_OPTIONS"}
     npm = subprocess.run(

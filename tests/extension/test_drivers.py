@@ -5,11 +5,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 import mvsqlite_py
@@ -273,3 +275,58 @@ def test_java(soak_seconds: int, start: Start, tmp_path: Path) -> None:
     program = Program(tmp_path, f'java -cp "{jars}/*" App.java "$FILE"')
     assert start(program).stdout == "java\n"
     assert "is no route" in start(program, MVSQLITE_MAP="no route").stderr
+
+
+# ---- PHP as a server ----------------------------------------------------------------------------
+
+
+def page(data: Path, extension_dir: Path = LIBRARY, **variables: str) -> tuple[int, str, str]:
+    """One page of app.php from PHP's own server: its status, its text, and the server's messages."""
+    needs("php")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    site = data / "site"
+    site.mkdir(exist_ok=True)
+    (site / "index.php").write_text(f"<?php $argv = ['', '{data}/notes.db']; require '{HERE}/app.php';")
+    settings = [f"sqlite3.extension_dir={extension_dir}", f"auto_prepend_file={LIBRARY}/php/prepend.php"]
+    command = [
+        "php",
+        *(word for setting in settings for word in ("-d", setting)),
+        "-S",
+        address,
+        "-t",
+        str(site),
+    ]
+    server = subprocess.Popen(
+        command, env={**os.environ, **variables}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    with server:
+        assert server.stderr
+        started = server.stderr.readline()
+        assert "Development Server" in started, started
+        answer = httpx.get(f"http://{address}/")
+        server.terminate()
+        return answer.status_code, answer.text, server.stderr.read()
+
+
+def test_a_page_of_php(data: Path, store: mvsqlite_py.Store) -> None:
+    routes = {"MVSQLITE_MAP": f"{data}/*.db={{name}}", "MVSQLITE_STORE": store.url}
+    assert page(data, **routes)[:2] == (200, "pdo sqlite3\n")
+    assert page(data, **routes)[:2] == (200, "pdo sqlite3 pdo sqlite3\n")
+    assert [info.name for info in store.list()] == ["notes.db"]
+
+
+def test_a_page_of_php_that_cannot_be_routed_is_empty(data: Path) -> None:
+    routes = {"MVSQLITE_MAP": f"{data}/*.db={{name}}"}
+    status, text, messages = page(data, extension_dir=data, **routes)
+    assert (status, text) == (503, "")
+    assert "mvsqlite: error: PHP: the extension could not be loaded (SQLite3::loadExtension()" in messages
+    assert not (data / "notes.db").exists()
+    log = data / "log"
+    to_file = {"MVSQLITE_LOG_FILE": str(log), "MVSQLITE_LOG_FORMAT": "json"}
+    status, text, messages = page(data, extension_dir=data, **routes, **to_file)
+    assert (status, text) == (503, "")
+    assert "could not be loaded" not in messages
+    assert set(json.loads(log.read_text())) == {"time", "level", "pid", "message"}
+    assert log.stat().st_mode & 0o777 == 0o600

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mvsqlite_py
-from node_programs import REGISTER, SETUPS, Setup, environment, installed, modules_beside, routed, run
+from node_programs import DRIVERS, REGISTER, Setup, environment, installed, modules_beside, routed, run
 
 pytestmark = pytest.mark.lmdb_only("the routes lie above the store")
 
@@ -38,7 +38,7 @@ db.serialize(() => {
 PROGRAMS = {"better-sqlite3": BETTER, "node:sqlite": NODE_SQLITE, "sqlite3": NODE_SQLITE3}
 
 
-@pytest.fixture(params=SETUPS)
+@pytest.fixture(params=DRIVERS)
 def setup(request: pytest.FixtureRequest, soak_seconds: int) -> Setup:
     """Each driver in the releases that are tried."""
     return installed(request.param, bool(soak_seconds))

@@ -88,6 +88,8 @@ def test_an_error_inside_ends_the_past_too(connect: Open, versions: list[str]) -
 
 def test_statements_left_open_inside_end(connect: Open, versions: list[str]) -> None:
     connection = connect()
+    closed = connection.cursor()
+    closed.close()
     with at(connection, version=versions[0]):
         left = connection.execute("SELECT id FROM note")
         assert next(left) == (1,)

@@ -243,12 +243,10 @@ def test_an_error_leaves_no_connection_in_the_past(engine: Engine, before: str) 
     with pytest.raises(mvsqlite_py.MomentError), at(engine, "nonsense"):
         pass
     assert books(engine) == 0
-    with (
-        create_engine("sqlite://").connect() as plain,
-        pytest.raises(mvsqlite_py.MisuseError, match="in no store"),
-        at(plain, "-1h"),
-    ):
+    plain = create_engine("sqlite://")
+    with pytest.raises(mvsqlite_py.MisuseError, match="in no store"), at(plain, "-1h"):
         pass
+    plain.dispose()
 
 
 # ---- asyncio ---------------------------------------------------------------------------------------------

@@ -40,15 +40,20 @@ def run_suite(directory: Path, url: str, store_url: str, *words: str) -> Outcome
     return Outcome(ran)
 
 
-PART = "not ReflectionTest and not BizarroCharacterTest and not TypeTest and not NumericTest"
+PARTS = [
+    *("Insert", "Returning", "Lastrowid", "Rowcount", "Isolation", "Autocommit", "Exception", "Escaping"),
+    *("Schema", "HasTable", "HasIndex", "TableDDL", "JSON", "Binary", "DateTime", "CTETest", "Fetch"),
+    *("UpdateDelete", "Savepoint", "TableViaSelect", "Unicode", "Enum"),
+]
+"""Of the suite, what each run does: what depends on the driver, not on the compiler alone."""
 
 
 def test_what_fails_fails_with_the_dialect_built_in_too(
     store_url: str, tmp_path: Path, soak_seconds: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = [] if soak_seconds else ["-k", PART]
+    part = [] if soak_seconds else ["-k", " or ".join(PARTS)]
     ours = run_suite(tmp_path / "ours", f"mvsqlite:///suite.db?store={store_url}", store_url, *part)
-    assert ours.counts.get("passed", 0) > (1500 if soak_seconds else 500), ours.said
+    assert ours.counts.get("passed", 0) > (1500 if soak_seconds else 300), ours.said
     if ours.failed or soak_seconds:
         theirs = run_suite(tmp_path / "theirs", "sqlite:///suite.db", store_url, *part)
         with capsys.disabled():

@@ -4,7 +4,7 @@
  *   client threads PATH N M                N threads, each with a connection, insert M rows each
  *   client fork PATH                       a connection before and after fork, and a program that is executed
  *   client race PATH                       a legacy statement that loses a race once (see race below)
- *   client shutdown PATH PATH              sqlite3_shutdown between two connections
+ *   client shutdown PATH PATH              sqlite3_shutdown between two connections, and the first attached to the second
  *   client many N                          opens and closes N temporary files, and no database */
 #include <pthread.h>
 #include <sqlite3.h>
@@ -153,11 +153,25 @@ static int race(const char *uri)
     return 0;
 }
 
+static const char *attached;
+
+/* What a program may want of every connection: another database beside it. */
+static int attach_one(sqlite3 *db, char **message, const struct sqlite3_api_routines *api)
+{
+    (void)api;
+    char *sql = sqlite3_mprintf("ATTACH %Q AS one; SELECT count(*) FROM one.t", attached);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, message);
+    sqlite3_free(sql);
+    return rc;
+}
+
 static int shutdowns(const char *one, const char *two)
 {
+    attached = one;
     char *first[] = {(char *)one, "CREATE TABLE t(a)", NULL}, *second[] = {(char *)two, "CREATE TABLE t(a)", NULL};
     int rc = statements("open", first);
     sqlite3_shutdown();
+    rc = rc || sqlite3_auto_extension((void (*)(void))attach_one);
     return rc || statements("open", second);
 }
 

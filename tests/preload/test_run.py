@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from commands import GROUPS
 from mvsqlite_py._run.plan import LIBRARY, PlanError, absolute, make_plan, settled_url
-from mvsqlite_py._run.program import examine
+from mvsqlite_py._run.program import examine, hidden_from_others
 from preloaded import Preloaded, command, compiled, program
 
 INSERT = (
@@ -261,6 +261,15 @@ def test_a_check_tells_what_a_unit_needs(preloaded: Preloaded) -> None:
     told = json.loads(ask(preloaded, *words, "--json", "--", "true").stdout)
     assert told["environment"]["MVSQLITE_IMPORT"] == "1"
     assert told["problems"] == []
+
+
+def test_a_place_that_only_its_owner_reads_is_noted(tmp_path: Path) -> None:
+    (file := tmp_path / "closed" / "library.so").parent.mkdir(0o700)
+    file.touch(0o644)
+    told = hidden_from_others(file)
+    assert told is not None
+    assert "Install mvsqlite-py where everybody can read it" in told
+    assert hidden_from_others(Path("/")) is None
 
 
 def test_what_the_environment_held_is_kept(preloaded: Preloaded) -> None:

@@ -1,9 +1,11 @@
 """Who goes past us is told in the log: once, and nobody else."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from mvsqlite_py._run.plan import PACKAGE
 from preloaded import Preloaded, program
 
 
@@ -58,6 +60,17 @@ def test_taking_in_is_not_told(preloaded: Preloaded) -> None:
         preloaded.python("sqlite3.connect('old.db').execute('SELECT * FROM t')", MVSQLITE_IMPORT="1").stderr
         == ""
     )
+    assert preloaded.names() == {"old"}
+
+
+def test_taking_in_by_the_extension_is_not_told(preloaded: Preloaded) -> None:
+    """Of a program whose own SQLite has loaded it, as Node's drivers do."""
+    preloaded.shell("old.sqlite", "CREATE TABLE t(a)")
+    (preloaded.data / "old.sqlite").rename(preloaded.data / "old.db")
+    code = "import apsw; from mvsqlite_py._connections import load_into_apsw; load_into_apsw()\n"
+    code += "print(apsw.Connection('old.db').execute('SELECT count(*) FROM t').get)"
+    done = preloaded.run(sys.executable, "-c", code, MVSQLITE_IMPORT="1", PYTHONPATH=str(PACKAGE.parent))
+    assert (done.stdout, done.stderr) == ("0\n", "")
     assert preloaded.names() == {"old"}
 
 
