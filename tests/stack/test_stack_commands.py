@@ -13,6 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from household import certificate
 from mvsqlite_stack import render
 from mvsqlite_stack.cli import main
 from mvsqlite_stack.signin.settings import read
@@ -211,6 +212,51 @@ def test_units_are_understood_and_closed(begun: Run, tmp_path: Path) -> None:
         check=False,
     )
     assert said.returncode == 0, said.stdout[-2000:] + said.stderr
+
+
+LONG = "a" * 63
+MANY_APPS = "".join(
+    f"""
+[apps.{"n" * 30}{number:02}]
+on = "home"
+port = {9000 + number}
+allow = ["*"]
+public_paths = ["/{"p" * 200}/*", "/", "/a.b+c/*"]
+""".replace("+", "-")
+    for number in range(40)
+)
+
+
+@pytest.mark.parametrize(
+    ("domain", "more"),
+    [("example.org", ""), (f"{LONG}.{LONG}.{LONG}.org", MANY_APPS)],
+    ids=["usual", "long and many"],
+)
+def test_nginx_understands_its_file(run: Run, tmp_path: Path, domain: str, more: str) -> None:
+    program = shutil.which("nginx", path="/usr/sbin:/usr/bin:/bin")
+    if program is None:
+        pytest.skip("nginx is not installed: make test installs it")
+    run("init", "--domain", domain, "--gateway", "nginx", "--acme", "a@example.org", "--yes")
+    certificate(tmp_path)
+    file = tmp_path / "stack.toml"
+    tls = f'[tls]\ncertificate = "{tmp_path / "cert.pem"}"\nkey = "{tmp_path / "key.pem"}"'
+    ports = "[ports]\nhttp = 18080\nhttps = 18443\n"
+    file.write_text(file.read_text().replace("[tls]", tls) + ports + more)
+    result = run("render", "out")
+    assert result.exit_code == 0, result.output
+    command = [
+        program,
+        "-t",
+        "-q",
+        "-p",
+        str(tmp_path),
+        "-e",
+        "stderr",
+        "-c",
+        str(tmp_path / "out/home/nginx/nginx.conf"),
+    ]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (said.returncode, [line for line in said.stderr.splitlines() if "[emerg]" in line]) == (0, [])
 
 
 def test_secrets_are_listed_without_values(begun: Run, tmp_path: Path) -> None:
