@@ -15,7 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ways import PATIENCE_SECONDS, STUB_SAYS, Play, Way, client, free_port, need
+from ways import ABOVE, PATIENCE_SECONDS, STUB_SAYS, Play, Way, client, free_port, need
+
+pytestmark = ABOVE
 
 ROUTES = [".fossil=settings", "*.fossil=repositories/{stem}", "*/.fslckout=checkouts/{1}"]
 FOSSIL = os.environ.get("MVSQLITE_TEST_FOSSIL") or shutil.which("fossil") or "fossil"

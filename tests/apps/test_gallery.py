@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ways import STUB_SAYS, Play, Way, client, free_port, need, wait_until
+from ways import ABOVE, STUB_SAYS, Play, Way, client, free_port, need, wait_until
 
 FRAMEWORK = "/usr/share/php/Illuminate/Foundation/Application.php"
 FPM = next(iter(sorted(Path("/usr/sbin").glob("php-fpm*"), reverse=True)), Path("/usr/sbin/php-fpm"))
@@ -163,6 +163,7 @@ def test_a_gallery_on_laravel(play: Play, server: str) -> None:
     play(scenario, ROUTES)
 
 
+@ABOVE
 def test_a_gallery_started_without_us_does_not_begin_anew(routed: Callable[..., Way]) -> None:
     way = routed(*ROUTES)
     gallery = Gallery(way)

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from ways import STUB_SAYS, Play, Way, client, free_port, need
+from ways import ABOVE, STUB_SAYS, Play, Way, client, free_port, need
 
 WIKI = Path("/usr/share/mediawiki")
 ROUTES = ["data/*.sqlite=wiki/{stem}"]
@@ -16,7 +16,7 @@ DATABASE = "wiki/trial"
 PASSWORD = "long-enough-for-it"
 PAGES = {"Alps": "Mountains with marmots", "Sea": "Water with whales", "Marsh": "Neither, with herons"}
 
-pytestmark = need("php", f"{WIKI}/index.php")
+pytestmark = [need("php", f"{WIKI}/index.php"), ABOVE]
 
 
 class Wiki:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ways import PATIENCE_SECONDS, STUB_SAYS, Play, Way, end, need
+from ways import ABOVE, PATIENCE_SECONDS, STUB_SAYS, Play, Way, end, need
 
 DATABASE = "news"
 ROUTES = [f"cache.db={DATABASE}"]
@@ -18,7 +18,7 @@ ARTICLES = 5
 DELETE_ALL = b"\x04"
 ENTER = b"\r"
 
-pytestmark = need("newsboat")
+pytestmark = [need("newsboat"), ABOVE]
 
 
 class Feeds(BaseHTTPRequestHandler):

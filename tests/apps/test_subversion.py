@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ways import Play, Way, free_port, need
+from ways import ABOVE, Play, Way, free_port, need
 
 ROUTES = ["*/.svn/wc.db={1}.wc", "*/db/rep-cache.db={1}.rep"]
 
-pytestmark = need("svn", "svnadmin", "svnserve")
+pytestmark = [need("svn", "svnadmin", "svnserve"), ABOVE]
 
 
 class Copy:

@@ -5,6 +5,7 @@ SQLite first, which proves that the scenario is right, and then routed: both mus
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,11 @@ PATIENCE_SECONDS = 60.0
 
 STUB_SAYS = "this is not the data"
 """What plain SQLite says of a routed path."""
+
+ABOVE = pytest.mark.lmdb_only(
+    "of programs, which are tested with a cluster in test_gallery and test_python_programs"
+)
+"""A mark: the engine below makes no difference that other tests would not meet."""
 
 Scenario = Callable[["Way"], object]
 Play = Callable[[Scenario, Sequence[str]], None]
@@ -100,7 +106,8 @@ class Way:
         return self._left
 
     def environment(self, more: dict[str, str]) -> dict[str, str]:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("MVSQLITE_")}
+        apart = re.compile(r"MVSQLITE_(?!FDB_)|LD_PRELOAD$")
+        ours = {name: value for name, value in os.environ.items() if not apart.match(name)}
         return ours | {"HOME": str(self.home), "LC_ALL": "C.UTF-8", "TZ": "UTC"} | more
 
     def run(self, *words: str | Path, status: int = 0, alone: bool = False, **more: str) -> str:
