@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,21 +218,53 @@ static int parse(const char *text, const char *path, mvr_stub *stub)
     return MV_OK;
 }
 
+/* A file of a stub's size that is none. It stays open, so that no other file gets its number. */
+typedef struct stranger {
+    dev_t device;
+    ino_t number;
+    struct stranger *next;
+} stranger;
+
+static _Atomic(stranger *) strangers; /* of this process; never released */
+
+static int is_stranger(const struct stat *st)
+{
+    const stranger *known = atomic_load(&strangers);
+    while (known && !(known->device == st->st_dev && known->number == st->st_ino))
+        known = known->next;
+    return known != NULL;
+}
+
+static void keep_open(int fd)
+{
+    struct stat st;
+    stranger *made = malloc(sizeof *made);
+    if (!made || fstat(fd, &st) != 0) {
+        free(made);
+        return;
+    }
+    *made = (stranger){st.st_dev, st.st_ino, atomic_load(&strangers)};
+    while (!atomic_compare_exchange_weak(&strangers, &made->next, made))
+        ;
+}
+
 int mvr_stub_at(const char *path, mvr_stub *stub)
 {
     struct stat st;
     char bytes[PAGE];
-    if (stat(path, &st) != 0 || !mvr_stub_fits(&st))
+    if (stat(path, &st) != 0 || !mvr_stub_fits(&st) || is_stranger(&st))
         return MV_NOTFOUND;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return mv_fail(MV_IO, "cannot read %.300s: %s", path, strerror(errno));
     ssize_t n = read(fd, bytes, sizeof bytes - 1);
-    close(fd);
-    if (n != (ssize_t)sizeof bytes - 1)
-        return MV_NOTFOUND;
-    bytes[n] = 0;
-    return parse(bytes + LINES, path, stub);
+    bytes[n > 0 ? n : 0] = 0;
+    int rc = n == (ssize_t)sizeof bytes - 1 ? parse(bytes + LINES, path, stub) : MV_NOTFOUND;
+    if (rc == MV_NOTFOUND)
+        keep_open(fd);
+    else
+        close(fd);
+    return rc;
 }
 
 int mv_stub_is_at(const char *path)

@@ -11,9 +11,10 @@
  * nothing (https://www.sqlite.org/fileformat2.html, 1.3.4). Between the page's header and its
  * one cell stand lines for us: a line "mvsqlite stub 1", "name=", "path=".
  *
- * Its size is no multiple of 512 as every SQLite file's is. So a stub is told from a database
- * without being opened: closing a file that this process also has open through SQLite would
- * drop SQLite's locks on it. */
+ * Its size is one that few databases have. Programs that look at a file's size before they open
+ * it (Fossil: 16 KiB or more, a multiple of 1024) go on to open it; and a file of another size need
+ * not be opened to see that it is no stub. One of that size that is none is not closed again:
+ * closing a file that this process also has open through SQLite would drop SQLite's locks on it. */
 #ifndef MV_STUB_H
 #define MV_STUB_H
 
@@ -22,7 +23,7 @@
 
 #include "../store/mvstore.h"
 
-#define MVR_STUB_SIZE 4200
+#define MVR_STUB_SIZE (17 * 1024)
 #define MVR_PATH_MAX 1024 /* bytes of a routed path */
 
 typedef struct mvr_stub {

@@ -412,7 +412,7 @@ int mvv_store_url(mvv_copy *copy, const char *name, char *url, size_t room)
     if (!store)
         return mv_default_url(url, room);
     if (strlen(store) >= room)
-        return mv_fail(MV_URL, "store=%.100s... is too long", store);
+        return mv_fail(MV_URL, "store=%.100s... has %zu bytes: an address allows %zu", store, strlen(store), room - 1);
     memcpy(url, store, strlen(store) + 1);
     return MV_OK;
 }

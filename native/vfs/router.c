@@ -118,7 +118,7 @@ static int router_last_error(sqlite3_vfs *vfs, int room, char *out)
     return to->xGetLastError ? to->xGetLastError(to, room, out) : 0;
 }
 
-int mvv_router_register(mvv_copy *copy)
+static int register_locked(mvv_copy *copy)
 {
     sqlite3_vfs *router = &copy->router, *fallback = copy->fallback;
     if (router->zName) /* after sqlite3_shutdown SQLite's own is the default again */
@@ -134,4 +134,13 @@ int mvv_router_register(mvv_copy *copy)
     router->xFullPathname = router_full_pathname;
     router->xGetLastError = router_last_error;
     return copy->api->vfs_register(router, 1);
+}
+
+/* Threads may load the extension at the same moment. */
+int mvv_router_register(mvv_copy *copy)
+{
+    pthread_mutex_lock(&copy->lock);
+    int rc = register_locked(copy);
+    pthread_mutex_unlock(&copy->lock);
+    return rc;
 }

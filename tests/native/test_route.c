@@ -1,6 +1,7 @@
 /* Which paths are routed, to which names, and the stubs that stand there. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/wait.h>
 
 #include "../../native/route/map.h"
 #include "../../native/route/pattern.h"
@@ -162,7 +163,7 @@ static void a_stub_says_what_it_stands_for(void)
     CHECK(strcmp(read.path, stub.path) == 0);
     CHECK(stat(stub.path, &st) == 0);
     CHECK(mvr_stub_fits(&st));
-    CHECK(st.st_size % 512 != 0);
+    CHECK(st.st_size % 1024 == 0 && st.st_size > 16384);
 }
 
 static void the_longest_name_and_path_fit(void)
@@ -197,14 +198,31 @@ static void a_stub_takes_after_the_file_it_replaces(void)
     EQUAL(0606, st.st_mode & 07777);
 }
 
+/* Whether another process would meet a lock of this one. */
+static int is_locked_for_others(const char *path)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct flock wanted = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1 << 30, .l_len = 1};
+        int fd = open(path, O_RDWR);
+        _exit(fd < 0 || fcntl(fd, F_GETLK, &wanted) != 0 || wanted.l_type == F_UNLCK);
+    }
+    int status = 1;
+    return waitpid(child, &status, 0) == child && status == 0;
+}
+
 static void what_is_no_stub_is_not_taken_for_one(void)
 {
     mvr_stub stub, read;
-    uint8_t bytes[MVR_STUB_SIZE] = "SQLite format 3";
+    const uint8_t bytes[MVR_STUB_SIZE] = "SQLite format 3";
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 1 << 30, .l_len = 1};
     make_stub(&stub, "no.db", "no");
     int fd = open(stub.path, O_CREAT | O_RDWR | O_TRUNC, 0600);
     CHECK(write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes);
-    IS(MV_NOTFOUND, mvr_stub_at(stub.path, &read));
+    CHECK(fcntl(fd, F_SETLK, &lock) == 0);
+    for (int i = 0; i < 3; i++)
+        IS(MV_NOTFOUND, mvr_stub_at(stub.path, &read));
+    CHECK(is_locked_for_others(stub.path));
     CHECK(ftruncate(fd, 4096) == 0);
     IS(MV_NOTFOUND, mvr_stub_at(stub.path, &read));
     close(fd);

@@ -303,7 +303,7 @@ def test_a_store_that_does_not_answer_keeps_the_file(preloaded: Preloaded) -> No
 def test_other_files_are_deleted_and_renamed_as_ever(preloaded: Preloaded) -> None:
     preloaded.python("""
         from pathlib import Path
-        Path("a").write_bytes(b"x" * 4200)  # of a stub's size
+        Path("a").write_bytes(b"x" * 17 * 1024)  # of a stub's size
         os.rename("a", "b")
         os.mkdir("d")
         os.rename("b", "d/c")

@@ -72,7 +72,7 @@ def test_every_command_has_help_an_example_a_store_and_json(
 def test_the_commands_are_those_promised() -> None:
     promised = (
         "branch branches copy create doctor export gc history import log ls promote rename retention "
-        "rm settings shell stat tag tags undelete untag verify"
+        "rm run settings shell stat tag tags undelete untag verify"
     )
     assert " ".join(sorted(mvsqlite.commands)) == promised
     assert sorted(mvrevert.commands) == ["blame", "diff", "log", "show", "to", "undo"]
