@@ -118,8 +118,8 @@ class Findings:
             self.add(place, str(context["what"]), str(context["remedy"]))
         elif kind == "missing":
             table = ".".join(map(str, place[:-1]))
-            where = f"in [{table}]" if table else "at the top level"
-            self.add(place, "it is missing", f"Say it {where}")
+            remedy = f"Say it in [{table}]" if table else f"Add a table [{place[0]}]"
+            self.add(place, "it is missing", remedy)
         elif kind == "extra_forbidden":
             self.add(place, "there is no such key", _did_you_mean(place))
         else:

@@ -66,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = json.dumps({"app": seen.app, "target": seen.target, "size": seen.size}).encode()
         self.send_response(401 if self.path.startswith("/own-401") else 200)
+        if self.path.startswith("/share/accel"):
+            self.send_header("X-Accel-Redirect", "/notes/1")
         if self.path.startswith("/framed"):
             self.send_header("X-Frame-Options", "DENY")
         self.send_header("Set-Cookie", "own=1; Path=/")

@@ -189,6 +189,12 @@ def test_what_an_app_answers_itself_is_not_touched(gateway: Gateway) -> None:
     assert (answer.status, len(answer.seen)) == (401, 1)
 
 
+def test_an_app_does_not_steer_the_gateway(gateway: Gateway) -> None:
+    """A public page that asks nginx for another one in its place would open what is private."""
+    answer = gateway.ask(Request(target="/share/accel"))
+    assert [one.target for one in answer.seen] == ["/share/accel"]
+
+
 def test_security_headers(gateway: Gateway) -> None:
     for request in (Request(headers=(signed_in(gateway),)), Request(target="/about"), Request()):
         answer = gateway.ask(request)

@@ -161,6 +161,13 @@ def test_an_error_names_line_and_remedy(
     assert str(found[0]).startswith(f"{tmp_path / 'stack.toml'}:{line}: ")
 
 
+def test_a_missing_table(tmp_path: Path) -> None:
+    found = problems(tmp_path, "[hosts.home]\ngateway = true\n")
+    assert [str(one) for one in found] == [
+        f"{tmp_path / 'stack.toml'}: stack: it is missing. Add a table [stack]."
+    ]
+
+
 def test_a_misspelt_key(tmp_path: Path) -> None:
     found = problems(tmp_path, changed("domain =", "domian ="))
     assert [(one.line, one.key) for one in found] == [(1, "stack.domain"), (2, "stack.domian")]

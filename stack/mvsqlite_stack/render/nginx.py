@@ -206,6 +206,8 @@ def _upstream(stack: Stack, address: str, host: str, cookie: str, idle_seconds: 
         "proxy_request_buffering off;",
         "proxy_buffering off;",
         "proxy_hide_header X-Powered-By;",
+        "# An app does not steer the gateway: what it asks for would be taken for what the client asked for.",
+        "proxy_ignore_headers X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Charset;",
         f"proxy_read_timeout {idle_seconds}s;",
         f"proxy_send_timeout {idle_seconds}s;",
         "proxy_redirect off;",
