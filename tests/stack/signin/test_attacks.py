@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -39,10 +39,11 @@ def decoded(text: str) -> dict[str, object]:
 class Forger:
     """What an attacker has: a good token of their own, the public keys, and a key that is not ours."""
 
-    def __init__(self, service: Running) -> None:
+    def __init__(self, service: Running, browser: Browser) -> None:
         user = service.user()
-        browser = service.signed_in(user)
+        browser.sign_in(user.name)
         self.service = service
+        self.browser = browser
         self.good = browser.cookie("session_jwt") or ""
         self.head, self.body, self.signature = self.good.split(".")
         self.header, self.claims = decoded(self.head), decoded(self.body)
@@ -104,33 +105,36 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 }
 
 
-def test_the_forger_begins_with_a_good_token(service: Running) -> None:
-    forger = Forger(service)
+@pytest.fixture(scope="module")
+def forger(service: Running) -> Iterator[Forger]:
+    with Browser(service) as browser:
+        yield Forger(service, browser)
+
+
+def test_the_forger_begins_with_a_good_token(service: Running, forger: Forger) -> None:
     assert verify(service, forger.good).status_code == 204
     assert verify(service, forger.ours()).status_code == 204
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_forged_tokens_are_refused(service: Running, name: str) -> None:
-    answer = verify(service, FORGERIES[name](Forger(service)))
+def test_forged_tokens_are_refused(service: Running, forger: Forger, name: str) -> None:
+    answer = verify(service, FORGERIES[name](forger))
     assert answer.status_code == 401
     assert not [header for header in answer.headers if header.startswith("x-auth")]
 
 
-def test_a_token_for_other_apps_is_refused(service: Running) -> None:
-    forger = Forger(service)
+def test_a_token_for_other_apps_is_refused(service: Running, forger: Forger) -> None:
     assert verify(service, forger.ours(aud=["pad"])).status_code == 403
     assert verify(service, forger.ours(aud=[])).status_code == 403
 
 
-def test_a_token_does_not_outlast_a_permission_that_was_taken_away(service: Running) -> None:
+def test_a_token_does_not_outlast_a_permission_that_was_taken_away(service: Running, forger: Forger) -> None:
     """The settings are asked too, not the token alone."""
-    forger = Forger(service)
     assert verify(service, forger.ours(aud=["everyone", "notes", "reader"]), NOTES).status_code == 403
 
 
-def test_tokens_elsewhere_than_in_the_cookie_are_not_looked_at(service: Running) -> None:
-    good = Forger(service).good
+def test_tokens_elsewhere_than_in_the_cookie_are_not_looked_at(service: Running, forger: Forger) -> None:
+    good = forger.good
     sent = {"X-Original-Host": EVERYONE, "Authorization": f"Bearer {good}"}
     assert service.plain.get("/verify", headers=sent, params={"jwt": good}).status_code == 401
     other = {"X-Original-Host": EVERYONE, "Cookie": f"SESSION_JWT={good}; session_jwt2={good}"}
@@ -174,10 +178,10 @@ def test_a_name_to_show_cannot_inject_headers(service: Running) -> None:
 # ---- cookie tossing ------------------------------------------------------------------
 
 
-def test_a_sibling_hosts_token_beside_ours_is_believed_for_neither(service: Running) -> None:
+def test_a_sibling_hosts_token_beside_ours_is_believed_for_neither(service: Running, forger: Forger) -> None:
     """A sibling may set a cookie of the same name: with rubbish it changes nothing, with another
     user's token nobody is signed in as the wrong one."""
-    mine, theirs = Forger(service).good, Forger(service).good
+    mine, theirs = forger.good, service.signed_in(service.user()).cookie("session_jwt")
     for cookies, status in {
         f"session_jwt=rubbish; session_jwt={mine}": 204,
         f"session_jwt={mine}; session_jwt=rubbish": 204,
@@ -193,8 +197,9 @@ def test_a_sibling_hosts_token_beside_ours_is_believed_for_neither(service: Runn
 # ---- session fixation ----------------------------------------------------------------
 
 
-def test_a_session_that_was_planted_is_never_taken_up(service: Running, browser: Browser) -> None:
-    planted = {"__Host-session": "planted-by-somebody", "session_jwt": Forger(service).good}
+def test_a_session_that_was_planted_is_never_taken_up(service: Running, forger: Forger) -> None:
+    browser = service.browser()
+    planted = {"__Host-session": "planted-by-somebody", "session_jwt": forger.good}
     for name, value in planted.items():
         browser.cookies.set(name, value, domain="login.home.test")
     assert browser.sign_in(service.user().name).status_code == 303
@@ -229,8 +234,8 @@ FORMS += ["/second", "/recovery", "/passkey", "/passkey/options", "/account/pass
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_forms_from_elsewhere_are_refused(service: Running, path: str) -> None:
-    browser = service.signed_in(service.user())
+def test_forms_from_elsewhere_are_refused(service: Running, forger: Forger, path: str) -> None:
+    browser = forger.browser
     form = form_fields(browser.get("/account").text, "/account/sessions")["form"]
     good = {"Origin": service.origin}
     bad: list[tuple[dict[str, str], dict[str, str]]] = [
