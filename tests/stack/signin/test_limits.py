@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
+import mvsqlite_py
 from mvsqlite_stack.signin.limits import Limits, TooManyError
 from mvsqlite_stack.signin.passwords import Passwords
 from mvsqlite_stack.signin.service import Service
@@ -117,6 +119,19 @@ def test_the_audit_log_tells_of_it(strict: Running) -> None:
     events = strict.service.events.last(10, user)
     assert [one.kind for one in events] == ["refused: too many tries", *["wrong password"] * 3]
     assert events[0].address == "203.0.113.248"
+
+
+def test_a_flood_of_refused_tries_writes_nothing(strict: Running) -> None:
+    """What strangers can have written is bounded by the limits."""
+    user, browser = strict.user(), strict.browser("203.0.113.250")
+    for _ in range(4):
+        browser.sign_in(user.name, "x")
+    with mvsqlite_py.open_store(strict.settings.store) as store:
+        activity = store.database(strict.settings.activity)
+        before = activity.newest.version
+        assert [browser.sign_in(user.name, "x").status_code for _ in range(5)] == [429] * 5
+        assert activity.newest.version == before
+        assert activity.policy().keep_all == timedelta(days=30)
 
 
 def test_limits_survive_a_restart(tmp_path: Path) -> None:
