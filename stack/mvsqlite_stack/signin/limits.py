@@ -66,7 +66,7 @@ class Limits:
         of = digest(name).hex()[:32]
         limit = self._numbers.code if what == "code" else self._numbers.account
         own = Bucket(f"{what}:{of}:{device}" if device else f"{what}:{of}", limit)
-        buckets = [own, Bucket(f"address:{_network(address)}", self._numbers.address)]
+        buckets = [own, Bucket(f"address:{network(address)}", self._numbers.address)]
 
         def count(connection: apsw.Connection) -> tuple[int, ...] | TooManyError:
             oldest = now - self._numbers.window
@@ -114,7 +114,8 @@ def _times(connection: apsw.Connection, bucket: str) -> list[float]:
     return [time for (time,) in found]
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """What counts as one address: an IPv6 customer has 2**64 and more."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+import mvsqlite_py
 from signin_kit import (
     EVERYONE,
     NOTES,
@@ -352,6 +353,25 @@ def test_pages_answer_at_the_sign_in_host_alone(service: Running) -> None:
     assert service.plain.get("/", headers={"Host": "evil.test"}).status_code == 421
     assert service.plain.get("/", headers={"Host": PAD}).status_code == 421
     assert service.plain.get("/", headers={"Host": READER}).status_code == 421
+
+
+def test_what_strangers_send_is_fit_for_a_terminal(service: Running) -> None:
+    browser = service.browser("192.0.2.77")
+    agent = "\x9b31m evil".encode("latin-1")
+    page = browser.get("/")
+    form = form_fields(page.text, "/sign-in")
+    browser.post(
+        "/sign-in",
+        data={**form, "name": "\x1b[2Jevil\n" + "x" * 5000, "password": "x"},
+        headers=[(b"Origin", service.origin.encode()), (b"User-Agent", agent)],
+    )
+    event = next(one for one in service.service.events.last(20) if one.address == "192.0.2.77")
+    assert event.name.startswith("?[2jevil?x")
+    assert event.agent == "?31m evil"
+    with mvsqlite_py.open_store(service.settings.store) as store:
+        message = store.database(service.settings.activity).newest.message or ""
+    assert message.isprintable()
+    assert len(message) < 200
 
 
 def test_names_are_escaped_in_pages(service: Running, browser: Browser) -> None:
