@@ -16,7 +16,7 @@ PACKAGES := gcc clang libc6-dev make liblmdb-dev libzstd-dev libxxhash-dev libsq
 # The system's own Python comes in pieces; one built by hand is whole.
 PYTHON_PACKAGES := $(shell $(PYTHON) -c 'import ensurepip, sysconfig, pathlib; exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' 2>/dev/null || echo python3 python3-dev python3-venv)
 # Programs that know nothing of us, for the tests to run.
-TEST_PACKAGES := nginx-light sqlite3 php-cli php-sqlite3 ruby-sqlite3 libdbd-sqlite3-perl musl-tools libcap2-bin
+TEST_PACKAGES := chromium nginx-light sqlite3 php-cli php-sqlite3 ruby-sqlite3 libdbd-sqlite3-perl musl-tools libcap2-bin
 # Whole applications, for the same; those that a system does not have are left out, and their tests say so.
 TEST_APPLICATIONS := fossil subversion newsboat php-fpm php-mbstring php-xml php-intl php-laravel-framework mediawiki
 SOURCES := $(wildcard native/*/*.[ch] native/*/*.map native/*.h native/*.py) pyproject.toml setup.py

@@ -9,14 +9,22 @@ import apsw
 
 from mvsqlite_stack.signin.accounts import User
 from mvsqlite_stack.signin.database import Database
+from mvsqlite_stack.signin.limits import TooManyError
 from mvsqlite_stack.signin.secret import digest, token
 from mvsqlite_stack.signin.settings import Lifetimes
 
 AGENT_MAX = 200
 """Characters of a User-Agent header that are kept."""
+NAME_MAX = 64
+"""Characters of a name that nobody may have."""
 SEEN_SECONDS = 3600
 """How exactly the last use of a session is known: a write for every use would be too many."""
 SESSION = "id, user, methods, address, agent, created, seen, proved"
+
+
+def plain(text: str, most: int) -> str:
+    """What a stranger has sent, fit for logs and terminals: so many characters, all printable."""
+    return "".join(one if one.isprintable() else "?" for one in text[:most])
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,11 @@ class Visitor:
 
     address: str
     agent: str
+
+    @property
+    def kept_agent(self) -> str:
+        """What is written down of the agent."""
+        return plain(self.agent, AGENT_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +80,7 @@ class Sessions:
         now, id, secret = time.time(), token(12), token()
         db.execute(
             f"INSERT INTO session({SESSION}, secret) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (id, user.id, methods, visitor.address, visitor.agent[:AGENT_MAX], now, now, now, digest(secret)),
+            (id, user.id, methods, visitor.address, visitor.kept_agent, now, now, now, digest(secret)),
         )
         return id, secret
 
@@ -146,12 +159,20 @@ class Pending:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, kind: str, user: User | None, data: dict[str, Any], seconds: int) -> str:
-        """Remembers something for so long; the secret that leads back to it."""
+    def put(
+        self, kind: str, user: User | None, data: dict[str, Any], seconds: int, most: int | None = None
+    ) -> str:
+        """Remembers something for so long; the secret that leads back to it.
+
+        most: how many of the kind there may be with the same ``for`` in their data. Raises TooManyError.
+        """
         secret, now = token(), time.time()
 
         def insert(db: apsw.Connection) -> None:
             db.execute("DELETE FROM pending WHERE expires < ?", (now,))
+            count = "SELECT count(*) FROM pending WHERE kind = ? AND data ->> 'for' = ?"
+            if most is not None and db.execute(count, (kind, data["for"])).get >= most:
+                raise TooManyError(seconds, first=False)
             row = (digest(secret), kind, user.id if user else None, json.dumps(data), now + seconds)
             db.execute("INSERT INTO pending VALUES (?, ?, ?, ?, ?)", row)
 
@@ -185,7 +206,7 @@ class Events:
 
     def add(self, kind: str, user: User | None, name: str, visitor: Visitor, detail: str = "") -> None:
         """Writes one line; name: as given, which may be nobody's."""
-        message = f"{name or 'a visitor'}: {kind}, from {visitor.address}"
+        message = f"{plain(name, NAME_MAX) or 'a visitor'}: {kind}, from {visitor.address}"
         self._database.write(message, lambda db: self.add_inside(db, kind, user, name, visitor, detail))
 
     def add_inside(
@@ -206,9 +227,9 @@ class Events:
                 now,
                 kind,
                 user.id if user else None,
-                name[:64],
+                plain(name, NAME_MAX),
                 visitor.address,
-                visitor.agent[:AGENT_MAX],
+                visitor.kept_agent,
                 detail,
             ),
         )

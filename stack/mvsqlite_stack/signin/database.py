@@ -9,6 +9,7 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import apsw
@@ -64,6 +65,10 @@ CREATE INDEX event_user ON event(user, id);
 CREATE INDEX event_time ON event(time);
 """
 
+ACTIVITY_POLICY = mvsqlite_py.Policy(keep_all=timedelta(days=30))
+"""What strangers can make us write is not kept for ever. Set when the database is made; ``mvsqlite
+retention`` changes it."""
+
 FORMAT = 1
 """In ``user_version``."""
 
@@ -75,8 +80,11 @@ class FormatError(Exception):
 class Database:
     """One database of a store, used from any number of threads: each borrows a connection."""
 
-    def __init__(self, name: str, store: str | None, schema: str) -> None:
+    def __init__(
+        self, name: str, store: str | None, schema: str, policy: mvsqlite_py.Policy | None = None
+    ) -> None:
         self.name = name
+        self._policy = policy
         self._store = store
         self._schema = schema
         self._free: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
@@ -98,6 +106,9 @@ class Database:
                 inside.execute(f"PRAGMA user_version = {FORMAT}")
 
         transact(connection, "sign-in service: tables made", make)
+        if self._policy:
+            with mvsqlite_py.open_store(self._store) as store:
+                store.database(self.name).set_policy(self._policy)
 
     @contextmanager
     def borrowed(self) -> Iterator[apsw.Connection]:
@@ -160,7 +171,7 @@ class Databases:
 
     def __init__(self, settings: Settings) -> None:
         self.accounts = Database(settings.database, settings.store, ACCOUNTS)
-        self.activity = Database(settings.activity, settings.store, ACTIVITY)
+        self.activity = Database(settings.activity, settings.store, ACTIVITY, ACTIVITY_POLICY)
 
     def close(self) -> None:
         self.accounts.close()

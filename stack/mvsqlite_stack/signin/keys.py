@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Ring:
 
     keys: dict[str, Key]
     signing: Key
+    checked: dict[str, Any] = field(default_factory=dict)
+    """What signed texts say whose signatures were found right; forgotten with the keys."""
 
 
 class Keys:

@@ -21,11 +21,16 @@ IPV6_PREFIX = 64
 
 
 class TooManyError(Exception):
-    """No more tries for now. seconds: when the next may succeed."""
+    """No more tries for now.
 
-    def __init__(self, seconds: int) -> None:
+    seconds: when the next may succeed. first: whether this is the first refusal in a while; of the
+    others nothing is written, or a stranger could fill the disk with them.
+    """
+
+    def __init__(self, seconds: int, first: bool) -> None:
         super().__init__(f"too many failed tries; the next one in {seconds} seconds")
         self.seconds = seconds
+        self.first = first
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +66,35 @@ class Limits:
         of = digest(name).hex()[:32]
         limit = self._numbers.code if what == "code" else self._numbers.account
         own = Bucket(f"{what}:{of}:{device}" if device else f"{what}:{of}", limit)
-        buckets = [own, Bucket(f"address:{_network(address)}", self._numbers.address)]
+        buckets = [own, Bucket(f"address:{network(address)}", self._numbers.address)]
 
-        def count(connection: apsw.Connection) -> tuple[int, ...]:
+        def count(connection: apsw.Connection) -> tuple[int, ...] | TooManyError:
             oldest = now - self._numbers.window
             connection.execute("DELETE FROM failure WHERE time < ?", (oldest,))
             for bucket in buckets:
-                self._refuse_if_full(connection, bucket, now)
+                refused = self._refusal(connection, bucket, now)
+                if refused:
+                    return refused
             for bucket in buckets:
                 connection.execute("INSERT INTO failure(bucket, time) VALUES (?, ?)", (bucket.name, now))
             newest = connection.last_insert_rowid()
             return tuple(range(newest - len(buckets) + 1, newest + 1))
 
-        return Try(self._database.write(f"a {what} is tried", count), own)
+        counted = self._database.write(f"a {what} is tried", count)
+        if isinstance(counted, TooManyError):
+            raise counted
+        return Try(counted, own)
 
-    def _refuse_if_full(self, connection: apsw.Connection, bucket: Bucket, now: float) -> None:
-        times = _times(connection, bucket)
-        if len(times) >= bucket.limit:
-            free = times[len(times) - bucket.limit] + self._numbers.window
-            raise TooManyError(max(1, round(free - now)))
+    def _refusal(self, connection: apsw.Connection, bucket: Bucket, now: float) -> TooManyError | None:
+        times = _times(connection, bucket.name)
+        if len(times) < bucket.limit:
+            return None
+        told = f"told:{bucket.name}"
+        first = not _times(connection, told)
+        if first:
+            connection.execute("INSERT INTO failure(bucket, time) VALUES (?, ?)", (told, now))
+        free = times[len(times) - bucket.limit] + self._numbers.window
+        return TooManyError(max(1, round(free - now)), first)
 
     def forgive(self, tried: Try) -> None:
         """Takes the count of a try back that succeeded."""
@@ -94,12 +109,13 @@ class Limits:
                 connection.execute("DELETE FROM failure WHERE bucket = ?", (one.own.name,))
 
 
-def _times(connection: apsw.Connection, bucket: Bucket) -> list[float]:
-    found = connection.execute("SELECT time FROM failure WHERE bucket = ? ORDER BY time", (bucket.name,))
+def _times(connection: apsw.Connection, bucket: str) -> list[float]:
+    found = connection.execute("SELECT time FROM failure WHERE bucket = ? ORDER BY time", (bucket,))
     return [time for (time,) in found]
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
+    """What counts as one address: an IPv6 customer has 2**64 and more."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -12,6 +12,8 @@ from mvsqlite_stack.signin.settings import Argon2
 
 BYTES_MAX = 1024
 """Longer ones are refused, so that nobody makes us hash megabytes."""
+NAME_MIN = 4
+"""Characters of a name that must not be in its password: shorter ones are in many words."""
 
 
 class PasswordError(ValueError):
@@ -57,7 +59,7 @@ class Passwords:
             raise PasswordError(f"Use at most {BYTES_MAX} bytes.")
         if len(set(plain)) < 5:
             raise PasswordError("Use more than four different characters.")
-        if user in plain.lower():
+        if len(user) >= NAME_MIN and user in plain.lower():
             raise PasswordError("Do not use your name in the password.")
 
 

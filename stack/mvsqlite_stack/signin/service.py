@@ -52,8 +52,9 @@ class Service:
         """Counts a try at proving something. Raises TooManyError, which the audit log then tells."""
         try:
             return self.limits.begin(what, name, visitor.address, device, time.time())
-        except TooManyError:
-            self.events.add("refused: too many tries", self.accounts.find(name), name, visitor)
+        except TooManyError as refused:
+            if refused.first:
+                self.events.add("refused: too many tries", self.accounts.find(name), name, visitor)
             raise
 
     def has_second_factor(self, user: User) -> bool:

@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -30,8 +31,13 @@ def _host(name: str) -> str:
     return name
 
 
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
 def _domain(name: str) -> str:
-    if PublicSuffixList().is_public(_host(name)):
+    if _suffixes().is_public(_host(name)):
         raise ValueError(f"{name!r} is a public suffix: a cookie for it would go to strangers' hosts")
     return name
 

@@ -16,6 +16,9 @@ PROGRAM = next((path for name in ("chromium", "chromium-browser") if (path := sh
 START_SECONDS = 30.0
 WAIT_SECONDS = 15.0
 POLL_SECONDS = 0.02
+READY = """document.readyState === 'complete' && [...document.querySelectorAll("[autofocus]")].every(
+  (one) => one === document.activeElement)"""
+"""The page is there, and what it wants to have the focus has it."""
 DESKTOP, PHONE = (1200, 900), (360, 740)
 
 
@@ -59,11 +62,11 @@ class Page:
         # The document before must not be taken for the new one.
         self.call("Runtime.evaluate", expression="window.before = true")
         self.call("Page.navigate", url=address)
-        self.wait("!window.before && document.readyState === 'complete'")
+        self.wait(f"!window.before && {READY}")
 
     def arrive(self, path: str) -> None:
         """Until the page at a path is there."""
-        self.wait(f"location.pathname === {json.dumps(path)} && document.readyState === 'complete'")
+        self.wait(f"location.pathname === {json.dumps(path)} && {READY}")
 
     def text(self) -> str:
         return str(self.value("document.body ? document.body.innerText : ''"))

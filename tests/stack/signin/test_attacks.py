@@ -4,7 +4,7 @@ import base64
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+import mvsqlite_py
 from signin_kit import (
     EVERYONE,
     NOTES,
@@ -39,10 +40,11 @@ def decoded(text: str) -> dict[str, object]:
 class Forger:
     """What an attacker has: a good token of their own, the public keys, and a key that is not ours."""
 
-    def __init__(self, service: Running) -> None:
+    def __init__(self, service: Running, browser: Browser) -> None:
         user = service.user()
-        browser = service.signed_in(user)
+        browser.sign_in(user.name)
         self.service = service
+        self.browser = browser
         self.good = browser.cookie("session_jwt") or ""
         self.head, self.body, self.signature = self.good.split(".")
         self.header, self.claims = decoded(self.head), decoded(self.body)
@@ -104,33 +106,36 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 }
 
 
-def test_the_forger_begins_with_a_good_token(service: Running) -> None:
-    forger = Forger(service)
+@pytest.fixture(scope="module")
+def forger(service: Running) -> Iterator[Forger]:
+    with Browser(service) as browser:
+        yield Forger(service, browser)
+
+
+def test_the_forger_begins_with_a_good_token(service: Running, forger: Forger) -> None:
     assert verify(service, forger.good).status_code == 204
     assert verify(service, forger.ours()).status_code == 204
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_forged_tokens_are_refused(service: Running, name: str) -> None:
-    answer = verify(service, FORGERIES[name](Forger(service)))
+def test_forged_tokens_are_refused(service: Running, forger: Forger, name: str) -> None:
+    answer = verify(service, FORGERIES[name](forger))
     assert answer.status_code == 401
     assert not [header for header in answer.headers if header.startswith("x-auth")]
 
 
-def test_a_token_for_other_apps_is_refused(service: Running) -> None:
-    forger = Forger(service)
+def test_a_token_for_other_apps_is_refused(service: Running, forger: Forger) -> None:
     assert verify(service, forger.ours(aud=["pad"])).status_code == 403
     assert verify(service, forger.ours(aud=[])).status_code == 403
 
 
-def test_a_token_does_not_outlast_a_permission_that_was_taken_away(service: Running) -> None:
+def test_a_token_does_not_outlast_a_permission_that_was_taken_away(service: Running, forger: Forger) -> None:
     """The settings are asked too, not the token alone."""
-    forger = Forger(service)
     assert verify(service, forger.ours(aud=["everyone", "notes", "reader"]), NOTES).status_code == 403
 
 
-def test_tokens_elsewhere_than_in_the_cookie_are_not_looked_at(service: Running) -> None:
-    good = Forger(service).good
+def test_tokens_elsewhere_than_in_the_cookie_are_not_looked_at(service: Running, forger: Forger) -> None:
+    good = forger.good
     sent = {"X-Original-Host": EVERYONE, "Authorization": f"Bearer {good}"}
     assert service.plain.get("/verify", headers=sent, params={"jwt": good}).status_code == 401
     other = {"X-Original-Host": EVERYONE, "Cookie": f"SESSION_JWT={good}; session_jwt2={good}"}
@@ -174,10 +179,10 @@ def test_a_name_to_show_cannot_inject_headers(service: Running) -> None:
 # ---- cookie tossing ------------------------------------------------------------------
 
 
-def test_a_sibling_hosts_token_beside_ours_is_believed_for_neither(service: Running) -> None:
+def test_a_sibling_hosts_token_beside_ours_is_believed_for_neither(service: Running, forger: Forger) -> None:
     """A sibling may set a cookie of the same name: with rubbish it changes nothing, with another
     user's token nobody is signed in as the wrong one."""
-    mine, theirs = Forger(service).good, Forger(service).good
+    mine, theirs = forger.good, service.signed_in(service.user()).cookie("session_jwt")
     for cookies, status in {
         f"session_jwt=rubbish; session_jwt={mine}": 204,
         f"session_jwt={mine}; session_jwt=rubbish": 204,
@@ -193,8 +198,9 @@ def test_a_sibling_hosts_token_beside_ours_is_believed_for_neither(service: Runn
 # ---- session fixation ----------------------------------------------------------------
 
 
-def test_a_session_that_was_planted_is_never_taken_up(service: Running, browser: Browser) -> None:
-    planted = {"__Host-session": "planted-by-somebody", "session_jwt": Forger(service).good}
+def test_a_session_that_was_planted_is_never_taken_up(service: Running, forger: Forger) -> None:
+    browser = service.browser()
+    planted = {"__Host-session": "planted-by-somebody", "session_jwt": forger.good}
     for name, value in planted.items():
         browser.cookies.set(name, value, domain="login.home.test")
     assert browser.sign_in(service.user().name).status_code == 303
@@ -229,8 +235,8 @@ FORMS += ["/second", "/recovery", "/passkey", "/passkey/options", "/account/pass
 
 
 @pytest.mark.parametrize("path", FORMS)
-def test_forms_from_elsewhere_are_refused(service: Running, path: str) -> None:
-    browser = service.signed_in(service.user())
+def test_forms_from_elsewhere_are_refused(service: Running, forger: Forger, path: str) -> None:
+    browser = forger.browser
     form = form_fields(browser.get("/account").text, "/account/sessions")["form"]
     good = {"Origin": service.origin}
     bad: list[tuple[dict[str, str], dict[str, str]]] = [
@@ -347,6 +353,25 @@ def test_pages_answer_at_the_sign_in_host_alone(service: Running) -> None:
     assert service.plain.get("/", headers={"Host": "evil.test"}).status_code == 421
     assert service.plain.get("/", headers={"Host": PAD}).status_code == 421
     assert service.plain.get("/", headers={"Host": READER}).status_code == 421
+
+
+def test_what_strangers_send_is_fit_for_a_terminal(service: Running) -> None:
+    browser = service.browser("192.0.2.77")
+    agent = "\x9b31m evil".encode("latin-1")
+    page = browser.get("/")
+    form = form_fields(page.text, "/sign-in")
+    browser.post(
+        "/sign-in",
+        data={**form, "name": "\x1b[2Jevil\n" + "x" * 5000, "password": "x"},
+        headers=[(b"Origin", service.origin.encode()), (b"User-Agent", agent)],
+    )
+    event = next(one for one in service.service.events.last(20) if one.address == "192.0.2.77")
+    assert event.name.startswith("?[2jevil?x")
+    assert event.agent == "?31m evil"
+    with mvsqlite_py.open_store(service.settings.store) as store:
+        message = store.database(service.settings.activity).newest.message or ""
+    assert message.isprintable()
+    assert len(message) < 200
 
 
 def test_names_are_escaped_in_pages(service: Running, browser: Browser) -> None:

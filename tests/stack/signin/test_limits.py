@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import apsw
 import pytest
 
+import mvsqlite_py
+from mvsqlite_stack.signin.activity import Visitor
 from mvsqlite_stack.signin.limits import Limits, TooManyError
 from mvsqlite_stack.signin.passwords import Passwords
 from mvsqlite_stack.signin.service import Service
 from mvsqlite_stack.signin.settings import Argon2
 from mvsqlite_stack.signin.settings import Limits as Numbers
-from signin_kit import PASSWORD, Browser, Running, prepare, read, running
+from signin_kit import PASSWORD, Browser, Running, form_fields, prepare, read, running
 
 STRICT = """
 [limits]
@@ -119,12 +123,34 @@ def test_the_audit_log_tells_of_it(strict: Running) -> None:
     assert events[0].address == "203.0.113.248"
 
 
+def test_a_flood_of_refused_tries_writes_nothing(strict: Running) -> None:
+    """What strangers can have written is bounded by the limits."""
+    user, browser = strict.user(), strict.browser("203.0.113.250")
+    for _ in range(4):
+        browser.sign_in(user.name, "x")
+    with mvsqlite_py.open_store(strict.settings.store) as store:
+        activity = store.database(strict.settings.activity)
+        before = activity.newest.version
+        assert [browser.sign_in(user.name, "x").status_code for _ in range(5)] == [429] * 5
+        assert activity.newest.version == before
+        assert activity.policy().keep_all == timedelta(days=30)
+
+
+def test_challenges_for_passkeys_are_bounded(strict: Running) -> None:
+    browser = strict.browser("203.0.113.251")
+    form = form_fields(browser.get("/").text, "/passkey")
+    sent = {"data": {"form": form["form"]}, "headers": {"Origin": strict.origin}}
+    codes = [browser.post("/passkey/options", **sent).status_code for _ in range(7)]
+    assert codes == [200] * 6 + [429]
+
+
 def test_limits_survive_a_restart(tmp_path: Path) -> None:
-    store = f"lmdb:{tmp_path / 'store'}"
-    for directory, expected in ((tmp_path / "one", 403), (tmp_path / "two", 429)):
-        directory.mkdir()
-        with running(directory, tables=STRICT.replace("account = 3", "account = 1"), store=store) as one:
-            assert one.browser().sign_in("somebody", "x").status_code == expected
+    settings, visitor = read(prepare(tmp_path, tables=STRICT)), Visitor("192.0.2.1", "")
+    for expected in (None, None, None, TooManyError):
+        service = Service(settings)
+        with pytest.raises(expected) if expected else nullcontext():
+            service.begin_try("password", "somebody", visitor, None)
+        service.close()
 
 
 def test_guesses_side_by_side_do_not_slip_through_together(strict: Running) -> None:

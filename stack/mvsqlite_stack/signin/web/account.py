@@ -194,7 +194,7 @@ def password(visit: Visit) -> Response:
 
 @recently_proved_only
 def app_page(visit: Visit) -> Response:
-    """Shows a new secret to scan, unless there is one; it counts once a code has shown that it was taken in."""
+    """Shows a new secret to scan, which counts once a code has shown that the app has it."""
     user, factors = visit.user, visit.service.factors
     if factors.has_totp(user):
         return visit.page("app.html", picture=None, error=None)

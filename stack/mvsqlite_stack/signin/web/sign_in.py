@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from mvsqlite_stack.signin.accounts import User
 from mvsqlite_stack.signin.factors import CodeError
-from mvsqlite_stack.signin.limits import Try
+from mvsqlite_stack.signin.limits import Try, network
 from mvsqlite_stack.signin.passkeys import PasskeyError
 from mvsqlite_stack.signin.secret import digest, token
 from mvsqlite_stack.signin.web.visit import DEVICE, ROUND, SESSION, YEAR, RefusedError, Visit
@@ -172,8 +172,9 @@ def passkey_options(visit: Visit) -> Response:
     """What the browser asks the authenticator; remembers the challenge."""
     user = visit.user if visit.living else _halfway(visit)
     options, challenge = visit.service.passkeys.authentication(user)
-    data = {"challenge": challenge}
-    secret = visit.service.pending.put("passkey", None, data, PASSKEY_SECONDS)
+    data = {"challenge": challenge, "for": network(visit.visitor.address)}
+    most = visit.settings.limits.address
+    secret = visit.service.pending.put("passkey", None, data, PASSKEY_SECONDS, most)
     visit.set_cookie(PASSKEY, secret, PASSKEY_SECONDS)
     return visit.json(options)
 
