@@ -21,17 +21,17 @@ TEST_PACKAGES := chromium nginx-light sqlite3 php-cli php-sqlite3 ruby-sqlite3 l
 TEST_APPLICATIONS := fossil subversion newsboat php-fpm php-mbstring php-xml php-intl php-laravel-framework mediawiki
 SOURCES := $(wildcard native/*/*.[ch] native/*/*.map native/*.h native/*.py) pyproject.toml setup.py
 
-.PHONY: demo test test-cluster check bench soak setup packages applications clean
+.PHONY: demo test test-cluster test-setup check bench soak setup packages applications clean
 
-test test-cluster soak: PACKAGES += $(TEST_PACKAGES)
+test test-cluster test-setup soak: PACKAGES += $(TEST_PACKAGES)
 
 demo: setup
 	$(RUN) -m mvsqlite_py._demo
 
-test: setup applications
+test: test-setup
 	$(RUN) -m pytest $(ARGS)
 
-test-cluster: setup applications
+test-cluster: test-setup
 	$(RUN) -m pytest --store=fdb $(ARGS)
 
 check: setup
@@ -42,8 +42,10 @@ check: setup
 bench: setup
 	$(RUN) -m benchmarks.run_all
 
-soak: setup
+soak: test-setup
 	$(RUN) -m pytest tests/crash tests/model tests/faults tests/conformance tests/extension tests/cluster --soak $(SECONDS) $(ARGS)
+
+test-setup: setup applications
 
 setup: packages $(VENV)/installed
 
