@@ -1,11 +1,9 @@
 """Programs that know nothing of us, started with the preload library, and what became of their files."""
 
-import os
 import shutil
 import subprocess
 import sys
 import textwrap
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import mvsqlite_py
 from mvsqlite_py import _routes
 from mvsqlite_py._database import Database
 from mvsqlite_py._run.plan import LIBRARY
+from routed import RoutedDirectory
 
 DEBIAN = "/usr/bin:/bin"
 """Where the programs are that the tests are about: with the system's libsqlite3."""
@@ -48,31 +47,12 @@ def compiled(source: Path, place: Path, *options: str, compiler: str = "gcc") ->
     return made
 
 
-@dataclass
-class Preloaded:
-    """A directory ``data`` whose files ``*.db`` are databases ``{stem}`` of a store, and a place outside."""
-
-    place: Path
-    url: str
-    routes: list[str] = field(default_factory=list)
-    extra: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.place = self.place.resolve()
-        self.data = self.place / "data"
-        self.data.mkdir(exist_ok=True)
-        self.routes = self.routes or [f"{self.data}/*.db={{stem}}"]
+class Preloaded(RoutedDirectory):
+    """Its programs are any, and start with the preload library."""
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("MVSQLITE_LOG")}
-        mine = {
-            "MVSQLITE_STORE": self.url,
-            "MVSQLITE_MAP": "\n".join(self.routes),
-            "MVSQLITE_LOG": "warn",
-            "LD_PRELOAD": str(LIBRARY),
-        }
-        return kept | mine | self.extra
+        return {"MVSQLITE_LOG": "warn", "LD_PRELOAD": str(LIBRARY)} | super().environment | self.extra
 
     def run(self, *words: str | Path, status: int = 0, **options: str) -> subprocess.CompletedProcess[str]:
         """Runs a program in the data directory; the exit status must be the one expected."""

@@ -40,8 +40,8 @@ class Done:
 
 
 @dataclass
-class Routed:
-    """A directory ``data`` whose files ``*.db`` are databases ``{stem}`` of a store."""
+class RoutedDirectory:
+    """A directory ``data`` whose files ``*.db`` are databases ``{stem}`` of a store, and a place outside."""
 
     place: Path
     url: str
@@ -59,6 +59,10 @@ class Routed:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MVSQLITE_LOG")}
         mine = {"MVSQLITE_STORE": self.url, "MVSQLITE_MAP": "\n".join(self.routes)}
         return kept | mine | self.extra
+
+
+class Routed(RoutedDirectory):
+    """Its programs are Python's, and load the extension."""
 
     def start(self, code: str, **options: Any) -> "subprocess.Popen[str]":
         """Starts a program that has ``sqlite3`` with the router, ``tell``, ``rows`` and ``failure``."""
