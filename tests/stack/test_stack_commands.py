@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -293,3 +294,10 @@ def test_an_unknown_secret(begun: Run) -> None:
     result = begun("secrets", "show", "nothing")
     assert result.exit_code == 1
     assert "There are: signing, " in result.output
+
+
+def test_without_its_libraries_it_says_where_they_are() -> None:
+    code = "import sys; sys.modules['pydantic'] = None; from mvsqlite_stack.__main__ import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "mvstack: pydantic is not installed: pip install 'mvsqlite-py[stack]'\n"
