@@ -27,6 +27,7 @@ from benchmarks import (
     php_page,
     point_reads,
     preload_start,
+    signin,
     time_travel,
     undo,
 )
@@ -63,6 +64,7 @@ BENCHMARKS: list[ModuleType] = [
     undo,
     gc,
     preload_start,
+    signin,
 ]
 
 
