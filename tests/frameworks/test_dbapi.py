@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,7 +28,8 @@ def titles(connection: sqlite3.Connection) -> list[str]:
 
 
 def test_everything_public_is_there_and_the_same() -> None:
-    public = {name for name in dir(sqlite3) if not name.startswith("_")}
+    modules = {name for name, value in vars(sqlite3).items() if isinstance(value, ModuleType)}
+    public = {name for name in dir(sqlite3) if not name.startswith("_")} - modules
     assert public <= set(dbapi.__all__)
     assert {name for name in public if getattr(dbapi, name) is not getattr(sqlite3, name)} == OWN
     assert issubclass(dbapi.Connection, sqlite3.Connection)
