@@ -1,4 +1,4 @@
-"""Each driver runs on us with the lines that docs/drivers.md gives for it, and says so when it cannot."""
+"""Each driver runs on us with the lines that drivers.md gives for it, and says so when it cannot."""
 
 import fcntl
 import json
@@ -20,8 +20,8 @@ from node_programs import CACHE, digest, installed
 pytestmark = pytest.mark.lmdb_only("the routes lie above the store")
 
 HERE = Path(__file__).parent / "drivers"
-PAGE = (Path(__file__).parents[2] / "docs/drivers.md").read_text()
 LIBRARY = Path(mvsqlite_py.__file__).parent
+PAGE = (LIBRARY / "drivers.md").read_text()
 GO_MODULE = "module notes\n\ngo 1.21\n\nrequire github.com/mattn/go-sqlite3 v1.14.32\n"
 JARS = ("org.xerial:sqlite-jdbc:3.46.1.3", "org.slf4j:slf4j-api:1.7.36")
 
