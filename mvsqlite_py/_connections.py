@@ -7,7 +7,6 @@ import _sqlite3
 import ctypes
 import sqlite3
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -24,9 +23,6 @@ VFS_NAME = "mvsqlite"
 Concurrency = Literal["host", "optimistic", "lease"]
 """How writers keep apart. ``host``: one at a time on a host, and between hosts the first commit wins;
 ``optimistic``: no lock, the first commit wins; ``lease``: one at a time among all hosts."""
-
-opened_in_past: "weakref.WeakSet[apsw.Connection]" = weakref.WeakSet()
-"""Connections that were opened at a past state, for those who come back to where one was."""
 
 _lock = threading.Lock()
 _loaded: set[str] = set()
@@ -165,8 +161,6 @@ def connect(
     except apsw.Error as error:
         raise (_binding.last_error() or error) from error
     connection.set_busy_timeout(int(timeout * 1000))
-    if at is not None or version is not None:
-        opened_in_past.add(connection)
-    elif _races.may_be_lost(address):
+    if at is None and version is None and _races.may_be_lost(address):
         connection.cursor_factory = _races.Cursor
     return connection

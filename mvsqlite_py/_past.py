@@ -9,14 +9,10 @@ from typing import Any, TypeVar
 import apsw
 
 from mvsqlite_py import _binding
-from mvsqlite_py._connections import opened_in_past
 from mvsqlite_py._database import Moment, moment_text
 from mvsqlite_py._errors import Error
 
 Connection = TypeVar("Connection", bound=apsw.Connection | sqlite3.Connection)
-
-_pins: dict[int, str] = {}
-"""By a connection's id: the version that ``at`` keeps it at. No longer than it does."""
 
 
 @contextlib.contextmanager
@@ -48,21 +44,18 @@ def pin(connection: Any, moment: Moment | None, version: str | None) -> str | No
         raise _binding.failure(
             "MV_MISUSE", "a transaction is open on this connection: commit or roll back before looking back"
         )
-    outer = _pins.get(id(connection))
-    if outer is None and is_opened_in_past(connection):
-        outer = _ask(connection, "PRAGMA mv_at")
+    outer = pinned_to(connection)
     if moment is not None and moment_text(moment).strip().lower() in ("now", ""):
         _move(connection, "now", None)  # the pragma's word for following the present, which is no pin
         moment, version = None, _ask(connection, "SELECT mv_version()")
         if version is None:
             raise _binding.failure("MV_NOVERSION", "the database has no version yet")
-    _pins[id(connection)] = _move(connection, moment, version)
+    _move(connection, moment, version)
     return outer
 
 
 def unpin(connection: Any, outer: str | None) -> None:
     """Brings a connection back to the version it read before, or to the present (None)."""
-    _pins.pop(id(connection), None)
     if is_closed(connection):
         return
     if connection.in_transaction:
@@ -72,23 +65,15 @@ def unpin(connection: Any, outer: str | None) -> None:
     except Error:
         _close_cursors(connection)
         _return(connection, outer)
-    if outer is not None:
-        _pins[id(connection)] = outer
 
 
 def pinned_to(connection: Any) -> str | None:
-    """The version that ``at`` keeps a connection at."""
-    return _pins.get(id(connection))
+    """The version a connection is kept at; None where it follows the present, and where it is to no store."""
+    return _ask(connection, "PRAGMA main.mv_pinned") or None
 
 
 def _return(connection: Any, outer: str | None) -> None:
     _move(connection, None if outer else "now", outer)
-
-
-def is_opened_in_past(connection: Any) -> bool:
-    if isinstance(connection, apsw.Connection):
-        return connection in opened_in_past
-    return getattr(connection, "opened_in_past", False)
 
 
 def is_closed(connection: Any) -> bool:
@@ -98,8 +83,8 @@ def is_closed(connection: Any) -> bool:
         return True
 
 
-def _move(connection: Any, moment: Moment | None, version: str | None) -> str:
-    """Pins to a moment or a version; returns the version."""
+def _move(connection: Any, moment: Moment | None, version: str | None) -> None:
+    """Pins to a moment or a version."""
     if version is not None:
         _binding.stamp_from_hex(version)
     value = version if version is not None else moment_text(moment)  # type: ignore[arg-type]
@@ -111,7 +96,6 @@ def _move(connection: Any, moment: Moment | None, version: str | None) -> str:
         raise (_binding.last_error() or error) from error
     if now is None:
         raise _binding.failure("MV_MISUSE", "the connection's main database is in no store: it has no past")
-    return str(now)
 
 
 def _ask(connection: Any, question: str) -> Any:

@@ -200,12 +200,8 @@ def _hold(cursor: Any, rows: Iterable[Any], rowcount: int) -> None:
 class Connection(sqlite3.Connection):
     """A ``sqlite3.Connection`` to a database of a store; see :func:`connect`."""
 
-    opened_in_past = False
-    """Whether it was opened at a past state (``at=``, ``version=``)."""
-
     def __init__(self, database: Any, *args: Any, **options: Any) -> None:
         address, options = opening(database, args, options)
-        self.opened_in_past = not _said(address).keys().isdisjoint(("at", "version"))
         _binding.clear_error()
         try:
             super().__init__(address, **options)

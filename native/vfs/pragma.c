@@ -107,6 +107,14 @@ static int tell_version(mvv_file *f, char **args)
     return answer(f, args, mv_stamp_text(&snapshot.stamp, text));
 }
 
+/* PRAGMA mv_pinned: the version the connection is kept at; empty where it follows the present. */
+static int tell_pin(mvv_file *f, char **args)
+{
+    mv_snapshot snapshot;
+    mv_db_snapshot(f->db, &snapshot);
+    return snapshot.pinned ? tell_version(f, args) : answer(f, args, "");
+}
+
 /* PRAGMA mv_at = 'moment', PRAGMA mv_version = 'hex': the connection reads that state
  * until PRAGMA mv_at = 'now'. The answer is the version it reads. */
 static int travel(mvv_file *f, char **args, int by_version)
@@ -142,6 +150,8 @@ int mvv_pragma(mvv_file *f, char **args)
         return travel(f, args, 0);
     if (strcasecmp(name, "mv_version") == 0)
         return travel(f, args, 1);
+    if (strcasecmp(name, "mv_pinned") == 0)
+        return tell_pin(f, args);
     if (strcasecmp(name, "data_version") == 0)
         f->strict = 1; /* from now on every commit of others counts, not only those that matter */
     return SQLITE_NOTFOUND;

@@ -365,6 +365,14 @@ def test_pragma_mv_version_travels_and_returns(db: Any, history: list[str]) -> N
     assert one(db, "SELECT count(*) FROM t") == 15
 
 
+def test_pragma_mv_pinned_tells_where_a_connection_is_kept(db: Any, history: list[str]) -> None:
+    assert one(db, "PRAGMA mv_pinned") == ""
+    db.execute(f"PRAGMA mv_version = '{history[1]}'")
+    assert one(db, "PRAGMA mv_pinned") == history[1]
+    db.execute("PRAGMA mv_at = 'now'")
+    assert one(db, "PRAGMA mv_pinned") == ""
+
+
 def test_pragma_mv_at_takes_moments(db: Any, store: mvsqlite_py.Store, history: list[str]) -> None:
     first = store.database("main.db").version(history[0])
     found = store.database("main.db").find(at=first.time)

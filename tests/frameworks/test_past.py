@@ -158,3 +158,27 @@ def test_what_is_in_no_store_has_no_past(driver: Open) -> None:
         at(connection, "-1h"),
     ):
         pass
+
+
+def test_a_connection_kept_in_the_past_comes_back_to_where_it_was(connect: Open, versions: list[str]) -> None:
+    connection = connect()
+    connection.execute(f"PRAGMA mv_version = '{versions[1]}'").fetchall()
+    with at(connection, version=versions[0]):
+        assert count(connection) == 4
+    assert count(connection) == 3
+    connection.execute("PRAGMA mv_at = 'now'").fetchall()
+    assert count(connection) == 2
+
+
+def test_no_connection_inherits_the_past_of_one_that_was_closed(connect: Open, versions: list[str]) -> None:
+    """Python gives a new connection the identity of one that is gone."""
+    for _ in range(20):
+        past = connect(version=versions[0])
+        with at(past, version=versions[1]):
+            assert count(past) == 3
+        past.close()
+        del past
+        connection = connect()
+        with at(connection, version=versions[1]):
+            pass
+        assert count(connection) == 2
