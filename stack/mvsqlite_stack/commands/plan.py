@@ -19,6 +19,7 @@ from mvsqlite_stack.commands.common import (
 from mvsqlite_stack.errors import fail
 from mvsqlite_stack.model import Stack
 from mvsqlite_stack.plan import Action, Step, compare, files_in, perform
+from mvsqlite_stack.render.layout import SYSTEM, UNITS
 
 STYLES = {"+": "green", "-": "red", "@": "cyan"}
 VERBS = {Action.ADD: "added", Action.CHANGE: "changed", Action.REMOVE: "removed", Action.KEEP: "as declared"}
@@ -93,9 +94,9 @@ def _on_this_machine(stack: Stack, declared: dict[str, str], name: str | None, f
     if host not in stack.hosts:
         raise fail(file, f"there is no host {host!r}", f"Use one of: {', '.join(stack.hosts)}")
     own = {path: text for path, text in declared.items() if path.startswith(f"{host}/")}
-    there = [f"{host}/{path}" for path in files_in(Path("/etc/mvstack")) if not path.startswith("secrets/")]
-    there += [f"{host}/systemd/{unit.name}" for unit in Path("/etc/systemd/system").glob("mvstack-*")]
-    return compare(own, lambda path: Path(rendering.deployed(path)), there)
+    there = [f"{host}/{path}" for path in files_in(Path(SYSTEM.settings)) if not path.startswith("secrets/")]
+    there += [f"{host}/systemd/{unit.name}" for unit in Path(UNITS).glob("mvstack-*")]
+    return compare(own, lambda path: Path(SYSTEM.place(path)), there)
 
 
 def _json(step: Step) -> dict[str, object]:

@@ -13,6 +13,7 @@ import yaml
 
 from mvsqlite_stack.model import App, Stack
 from mvsqlite_stack.render.identity import COOKIE, FORGED, SECURITY
+from mvsqlite_stack.render.layout import Layout
 from mvsqlite_stack.render.public import pattern
 from mvsqlite_stack.secrets import PublicKey
 
@@ -198,15 +199,15 @@ def _acme(stack: Stack) -> list[Entity]:
     return [_service("acme", f"127.0.0.1:{stack.ports.certificates}", 60, [route])]
 
 
-def settings(stack: Stack) -> str:
+def settings(stack: Stack, layout: Layout) -> str:
     """kong.conf, without its first line."""
     limits, largest = stack.limits, max([1, *(app.upload_megabytes for app in stack.apps.values())])
     listen = [f"{address}:{stack.ports.http}" for address in stack.ports.listen]
     listen += [f"{address}:{stack.ports.https} http2 ssl" for address in stack.ports.listen]
     values = {
         "database": "off",
-        "declarative_config": "/etc/mvstack/kong/kong.yml",
-        "prefix": "/var/lib/mvstack-gateway",
+        "declarative_config": f"{layout.settings}/kong/kong.yml",
+        "prefix": layout.gateway,
         "proxy_listen": ", ".join(listen),
         "admin_listen": "off",
         "admin_gui_listen": "off",

@@ -5,10 +5,11 @@ from typing import Any
 
 from mvsqlite_stack.model import Stack
 from mvsqlite_stack.render.identity import COOKIE
+from mvsqlite_stack.render.layout import Layout
 from mvsqlite_stack.render.nginx import HOST_HEADER
 
 
-def settings(stack: Stack) -> str:
+def settings(stack: Stack, layout: Layout) -> str:
     """signin.toml, without its first line."""
     top = {
         "domain": stack.domain,
@@ -18,7 +19,7 @@ def settings(stack: Stack) -> str:
         "listen": f"127.0.0.1:{stack.ports.sign_in}",
         "host_header": HOST_HEADER,
         "store": stack.store.url,
-        "keys": "/var/lib/mvstack/signin/keys",
+        "keys": layout.keys,
         "cookie": COOKIE,
     }
     tables: dict[str, dict[str, Any]] = {

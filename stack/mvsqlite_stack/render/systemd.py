@@ -1,6 +1,7 @@
 """Units for systemd: each service with a user of its own, and no more of the system than it needs."""
 
 from mvsqlite_stack.model import App, Stack
+from mvsqlite_stack.render.layout import Layout
 
 _CLOSED = """\
 NoNewPrivileges=yes
@@ -27,18 +28,18 @@ UMask=0077
 """
 
 
-def units(stack: Stack, host: str) -> dict[str, str]:
+def units(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
     """Text by file name, without the first lines."""
     found = {}
     if host == stack.gateway_host:
-        found["mvstack-signin.service"] = _sign_in(stack)
-        found[f"mvstack-{stack.stack.gateway}.service"] = _gateway(stack)
+        found["mvstack-signin.service"] = _sign_in(stack, layout)
+        found[f"mvstack-{stack.stack.gateway}.service"] = _gateway(stack, layout)
         if stack.tls.acme:
             found["mvstack-certificate.service"] = _certificate(stack)
             found["mvstack-certificate.timer"] = _CERTIFICATE_TIMER
     for name, app in stack.apps.items():
         if app.on == host and app.command:
-            found[f"mvstack-app-{name}.service"] = _app(stack, name, app)
+            found[f"mvstack-app-{name}.service"] = _app(stack, name, app, layout)
     return found
 
 
@@ -51,14 +52,14 @@ def _service(description: str, lines: list[str], *, capabilities: str = "") -> s
     )
 
 
-def _sign_in(stack: Stack) -> str:
+def _sign_in(stack: Stack, layout: Layout) -> str:
     lines = [
         "User=mvstack",
         "Group=mvstack",
         "StateDirectory=mvstack mvstack/signin",
         "StateDirectoryMode=0700",
-        "Environment=MVSTACK_SIGNIN=/etc/mvstack/signin/signin.toml",
-        "ExecStart=/opt/mvstack/bin/python -m mvsqlite_stack.signin",
+        f"Environment=MVSTACK_SIGNIN={layout.settings}/signin/signin.toml",
+        f"ExecStart={layout.programs}/python -m mvsqlite_stack.signin",
     ]
     if directory := _store_directory(stack):
         lines.append(f"ReadWritePaths=-{directory}")
@@ -70,7 +71,7 @@ def _store_directory(stack: Stack) -> str:
     return rest.partition("?")[0] if scheme == "lmdb" else ""
 
 
-def _gateway(stack: Stack) -> str:
+def _gateway(stack: Stack, layout: Layout) -> str:
     lines = [
         "User=mvstack-gateway",
         "Group=mvstack-gateway",
@@ -78,24 +79,24 @@ def _gateway(stack: Stack) -> str:
         "LimitNOFILE=8192",
     ]
     if stack.stack.gateway == "nginx":
-        command = "/usr/sbin/nginx -p /var/lib/mvstack-gateway -e stderr -c /etc/mvstack/nginx/nginx.conf"
+        command = f"/usr/sbin/nginx -p {layout.gateway} -e stderr -c {layout.settings}/nginx/nginx.conf"
         lines += [
             f"ExecStartPre={command} -t -q",
             f"ExecStart={command}",
             "ExecReload=/bin/kill -HUP $MAINPID",
         ]
     else:
-        command = "/usr/local/bin/kong {} -c /etc/mvstack/kong/kong.conf -p /var/lib/mvstack-gateway"
+        command = f"/usr/local/bin/kong {{}} -c {layout.settings}/kong/kong.conf -p {layout.gateway}"
         lines += ["Environment=KONG_NGINX_DAEMON=off", f"ExecStart={command.format('start')}"]
         lines.append(f"ExecReload={command.format('reload')}")
     return _service(f"Gateway of {stack.domain}", lines, capabilities="CAP_NET_BIND_SERVICE")
 
 
-def _app(stack: Stack, name: str, app: App) -> str:
+def _app(stack: Stack, name: str, app: App, layout: Layout) -> str:
     lines = [f"User=mvstack-app-{name}", f"Group=mvstack-app-{name}", f"StateDirectory=mvstack-app-{name}"]
     lines += [f'Environment="{key}={value}"' for key, value in app.environment.items()]
     for secret in app.secrets:
-        lines.append(f"LoadCredential={secret}:/etc/mvstack/secrets/apps/{name}/{secret}")
+        lines.append(f"LoadCredential={secret}:{layout.settings}/secrets/apps/{name}/{secret}")
         lines.append(f'Environment="{secret}_FILE=%d/{secret}"')
     lines += [f"ReadWritePaths={path}" for path in app.data]
     lines.append("ExecStart=" + " ".join(_word(word) for word in app.command))
