@@ -177,7 +177,7 @@ class Findings:
         for name, app in stack.apps.items():
             if who := taken.get((app.on, app.port)):
                 what = f"port {app.port} on {app.on} is that of {who} already"
-                self.add(("apps", name, "port"), what, f"Choose another, such as {_free_port(stack, app.on)}")
+                self.add(("apps", name, "port"), what, f"Choose another, such as {free_port(stack, app.on)}")
             taken.setdefault((app.on, app.port), f"apps.{name}")
 
     def _check_app(self, stack: Stack, name: str) -> None:
@@ -215,6 +215,8 @@ def _looks_secret(place: Place, value: str) -> bool:
     names = [part for part in place if isinstance(part, str)]
     if len(names) > 2 and names[0] == "apps" and names[2] == "secrets":
         return False  # names of secrets
+    if len(names) > 2 and names[0] == "apps" and names[2] in ("version", "upgrades"):
+        return False  # perhaps digests
     if len(names) > 4 and (names[0], names[2], names[3]) == ("apps", "bucket", "variables"):
         return False  # names of variables, and of what they get
     is_path = value.startswith("/")
@@ -230,11 +232,12 @@ def _secret(place: Place) -> str:
     return names[-1]
 
 
-def _free_port(stack: Stack, host: str) -> int:
+def free_port(stack: Stack, host: str, first: int = 8081) -> int:
+    """The first port from there on that nothing declared has on a host."""
     taken = {app.port for app in stack.apps.values() if app.on == host} | {
         getattr(stack.ports, key) for key in PORTS
     }
-    return next(port for port in range(8081, 65536) if port not in taken)
+    return next(port for port in range(first, 65536) if port not in taken)
 
 
 def _fields(place: Place) -> Iterator[str]:

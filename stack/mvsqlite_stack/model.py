@@ -118,8 +118,9 @@ def _value(text: str) -> str:
     return text
 
 
-def _image(name: str) -> str:
-    found = _IMAGE.fullmatch(_PLACEHOLDER.sub("0", name))
+def check_image(name: str) -> str:
+    """An image's name, if it is always the same program. Raises PydanticCustomError."""
+    found = _IMAGE.fullmatch(_PLACEHOLDER.sub("0" * 64, name))
     if not found:
         raise wrong(
             f"{name!r} is not an image's full name", "Write registry and all, as docker.io/who/what:1.2"
@@ -179,7 +180,7 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, AfterValidator(_value)]
 """Plain text with placeholders."""
-Image = Annotated[str, AfterValidator(_image)]
+Image = Annotated[str, AfterValidator(check_image)]
 Package = Annotated[str, _matching(_PACKAGE, "a Debian package", "Write its name, or name=version")]
 Capability = Annotated[str, _matching(_CAPABILITY, "a capability", "Write it as CHOWN, without CAP_")]
 SecretForm = Annotated[

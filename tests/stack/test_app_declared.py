@@ -135,6 +135,7 @@ def problem(directory: Path, *parts: str) -> Problem:
         (FEEDS, "PERCENT", "SESSION", "secrets", "twice", "one place"),
         (FEEDS, "PERCENT", "SESSION_FILE", "secrets", "in environment too", "Remove it"),
         (PHOTOS, 'name = "photos"', 'name = "fotos"', "bucket.name", "no bucket 'fotos'", "photos"),
+        (PHOTOS, '"v7.7.4"', '"latest"', "version", "every time", "Pin it"),
         (PHOTOS, "S3_ENABLED", "AWS_BUCKET", "bucket", "twice", "one place"),
         (PHOTOS, '"endpoint"', '"address"', "bucket.variables.AWS_ENDPOINT", "'address'", "'endpoint'"),
     ],
