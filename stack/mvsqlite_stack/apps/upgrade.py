@@ -40,10 +40,6 @@ class Change:
     back_to: str | None = None
     """Of a revert: the tag that its databases go back to."""
 
-    @property
-    def tagged(self) -> list[str]:
-        return [step.database for step in self.steps]
-
 
 def app_of(file: Path, name: str) -> tuple[Stack, App]:
     """Raises StackError if there is none of that name."""
@@ -95,10 +91,16 @@ def perform(file: Path, change: Change, layout: Layout = SYSTEM) -> None:
             assert store is not None
             store.database(step.database).tag(change.tag)
         for step in change.steps:
-            if store is not None and step.target is not None and step.commits:
-                message = f"{change.app}: back to {change.after} ({change.back_to})"
-                store.database(step.database).revert(version=change.back_to, message=message)
+            if store is not None and step.target is not None:
+                _go_back(store, step, f"{change.app}: back to {change.after} ({change.back_to})")
     set_version(file, change.app, change.after, change.tag, change.before)
+
+
+def _go_back(store: Store, step: Step, message: str) -> None:
+    database = store.database(step.database)
+    newest = database.newest
+    if newest is not None and newest.version != step.target:
+        database.revert(version=step.target, message=message)
 
 
 def _pinned(file: Path, name: str, app: App) -> str:

@@ -259,8 +259,8 @@ def revert(
         if step.target is None:
             lines.append(f"{step.database}: stays as it is, for it has no version {change.back_to}.")
         else:
-            back = f"goes back to {change.back_to}; {step.commits} commits since become history"
-            lines.append(f"{step.database}: {back}.")
+            since = "1 commit" if step.commits == 1 else f"{step.commits} commits"
+            lines.append(f"{step.database}: goes back to {change.back_to}; to history: {since} since.")
     lines.append(f"The present state is named {change.tag}.")
     lines.append(f"To have it back: mvstack app revert {name} --to {change.tag}")
     return _carry_out(file, change, lines, yes, dry_run, as_json, layout)
