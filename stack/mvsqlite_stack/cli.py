@@ -13,6 +13,7 @@ from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.signin.commands import key_commands, user_commands
+from mvsqlite_stack.status.commands import status_commands
 
 
 class StackCommands(Commands):
@@ -49,7 +50,7 @@ def main() -> None:
     """
 
 
-for command in (init, app, render, plan, secrets, user_commands, key_commands):
+for command in (init, app, render, plan, secrets, user_commands, key_commands, status_commands):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from mvsqlite_stack.places import Path as Place
 from mvsqlite_stack.places import line_of, line_of_syntax_error
 
 FILE_NAME = "stack.toml"
-PORTS = ("http", "https", "sign_in", "certificates", "status")
+PORTS = ("http", "https", "sign_in", "certificates", "status", "status_page")
 
 _SECRET_KEY = re.compile(
     r"(?i)(^|[_-])(pass(word|wd|phrase)?|secret|token|credential|api_?key|(private|access|secret|app|auth)_?key)s?$"
@@ -134,6 +134,7 @@ class Findings:
         self._check_ports(stack)
         for name in stack.apps:
             self._check_app(stack, name)
+        self._check_status(stack)
 
     def _check_hosts(self, stack: Stack) -> None:
         count = sum(host.gateway for host in stack.hosts.values())
@@ -154,6 +155,8 @@ class Findings:
         """Every host name below the domain, each once."""
         named: dict[str, str] = {stack.sign_in_host: "the sign-in service"}
         hosts: list[tuple[Place, str]] = [(("stack", "sign_in_host"), stack.sign_in_host)]
+        if stack.status.enabled:
+            hosts.append((("status", "host"), stack.status_host))
         hosts += [(("apps", name, "host"), stack.host_of(name)) for name in stack.apps]
         for i, (place, host) in enumerate(hosts):
             if not host.endswith(f".{stack.domain}"):
@@ -162,7 +165,7 @@ class Findings:
                 continue
             if host in named:
                 self.add(place, f"{host} is the host of {named[host]} already", "Give it a host of its own")
-            named.setdefault(host, f"apps.{place[1]}")
+            named.setdefault(host, f"apps.{place[1]}" if place[0] == "apps" else "the status page")
 
     def _check_ports(self, stack: Stack) -> None:
         gateways = [name for name, host in stack.hosts.items() if host.gateway]
@@ -198,6 +201,15 @@ class Findings:
             self.add((*place, "public_paths"), "a path is named twice", "Name each path once")
         for key, what, remedy in findings(stack, name):
             self.add((*place, *key), what, remedy)
+
+    def _check_status(self, stack: Stack) -> None:
+        for name in stack.status.hide:
+            if name not in stack.apps:
+                remedy = f"Use one of: {', '.join(stack.apps)}" if stack.apps else "Remove it"
+                self.add(("status", "hide"), f"there is no app {name!r}", remedy)
+        if stack.status.timeout_seconds > stack.status.interval_seconds:
+            what = f"a check may take longer than the {stack.status.interval_seconds} s until the next one"
+            self.add(("status", "timeout_seconds"), what, "Choose a shorter time, or a longer interval")
 
 
 def _validate(data: dict[str, Any]) -> Stack:

@@ -1,6 +1,7 @@
 """Units for systemd: each service with a user of its own, and no more of the system than it needs."""
 
 from mvsqlite_stack.model import Stack
+from mvsqlite_stack.render import status
 from mvsqlite_stack.render.layout import Layout
 
 CLOSED = """\
@@ -34,6 +35,8 @@ def units(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
     if host == stack.gateway_host:
         found["mvstack-signin.service"] = _sign_in(stack, layout)
         found[f"mvstack-{stack.stack.gateway}.service"] = _gateway(stack, layout)
+        if stack.status.enabled:
+            found["mvstack-status.service"] = _status(stack, layout)
         if stack.tls.acme:
             found["mvstack-certificate.service"] = _certificate(stack)
             found["mvstack-certificate.timer"] = _CERTIFICATE_TIMER
@@ -64,6 +67,22 @@ def _sign_in(stack: Stack, layout: Layout) -> str:
     return service(f"Sign-in of {stack.domain}", lines)
 
 
+def _status(stack: Stack, layout: Layout) -> str:
+    """It answers strangers: of what other services keep, it sees the reports alone."""
+    lines = [
+        f"User={status.USER}",
+        f"Group={status.USER}",
+        f"StateDirectory={status.USER}",
+        "StateDirectoryMode=0700",
+        f"TemporaryFileSystem={layout.state}:ro,mode=0755",
+        f"BindReadOnlyPaths=-{layout.reports}",
+        "MemoryMax=512M",
+        f"Environment=MVSTACK_STATUS={layout.settings}/status/status.toml",
+        f"ExecStart={layout.programs}/python -m mvsqlite_stack.status",
+    ]
+    return service(f"Status page of {stack.domain}", lines)
+
+
 def _store_directory(stack: Stack) -> str:
     scheme, _, rest = stack.store.url.partition(":")
     return rest.partition("?")[0] if scheme == "lmdb" else ""
@@ -91,7 +110,7 @@ def _gateway(stack: Stack, layout: Layout) -> str:
 
 
 def _certificate(stack: Stack) -> str:
-    hosts = [stack.sign_in_host, *map(stack.host_of, stack.apps)]
+    hosts = stack.public_hosts
     unit = f"mvstack-{stack.stack.gateway}.service"
     install = "install -o root -g mvstack-gateway -m 0640"
     hook = (
