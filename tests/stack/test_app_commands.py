@@ -147,6 +147,8 @@ def test_a_revert_takes_data_and_version_back_and_can_be_reverted(notes: Run) ->
     assert f"notes: goes back to {before}; to history: 2 commits since." in told
     assert rows("notes") == ["one"]
     assert declared() == ("v1", {before: "v1", again: "v2"})
+    told = notes("app", "revert", "notes", "--yes", status=1).output
+    assert f"Say --to with one of: {before}, {again}" in told
     notes("app", "revert", "notes", "--to", again, "--yes")
     assert rows("notes") == ["ruined"]
     assert declared()[0] == "v2"

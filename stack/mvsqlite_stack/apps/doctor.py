@@ -43,7 +43,7 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    """``program``, ``route``, ``database``, ``health``, ``public``, ``private``, ``secrets``, ``version``."""
+    """As ``program``, ``route``, ``database``, ``health``, ``gateway``, ``private``, ``secrets``."""
     grade: Grade
     text: str
     remedy: str = ""
@@ -245,30 +245,31 @@ class Doctor:
         yield Finding("health", Grade.GOOD if good else Grade.BAD, text, remedy)
         if self._stack.gateway_host != self._app.on:
             return
+        private = visit.as_stranger(self._stack, self._name, visit.SOME_PRIVATE_PATH)
+        if private.status is None:
+            look = f"Look with: journalctl -u mvstack-{self._stack.stack.gateway}"
+            yield Finding("gateway", Grade.BAD, f"it answers {private.text}", look)
+            return
         for path in self._app.public_paths:
-            yield self._public(path.removesuffix("/*") if path != "/" else path)
+            yield self._public(path.removesuffix("/*"))
         if not self._app.public:
-            yield self._private()
+            yield self._private(private)
 
     def _public(self, path: str) -> Finding:
         answer = visit.as_stranger(self._stack, self._name, path)
+        text = f"{path} answers {answer.text} to a stranger"
         if answer.status is None or answer.closed:
-            text, remedy = (
-                f"{path} answers {answer.text} to a stranger",
-                "Apply the declaration: mvstack apply",
-            )
-            return Finding("public", Grade.BAD, text, remedy)
-        return Finding("public", Grade.GOOD, f"{path} answers {answer.text} to a stranger")
+            return Finding("public", Grade.BAD, text, "Apply the declaration: mvstack apply")
+        return Finding("public", Grade.GOOD, text)
 
-    def _private(self) -> Finding:
+    def _private(self, answer: visit.Answer) -> Finding:
         """Of a path that nobody could have declared public."""
-        path = visit.SOME_PRIVATE_PATH
-        answer = visit.as_stranger(self._stack, self._name, path)
         text = f"a private path answers {answer.text} to a stranger"
         if answer.closed:
             return Finding("private", Grade.GOOD, text)
-        remedy = "Apply the declaration: mvstack apply" if answer.status is None else "Stop the gateway"
-        return Finding("private", Grade.BAD, text, remedy)
+        return Finding(
+            "private", Grade.BAD, text, "Stop the gateway, and apply the declaration: mvstack apply"
+        )
 
 
 def _user(name: str) -> str | None:
