@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 import mvsqlite_py
 from mvsqlite_stack import config
+from mvsqlite_stack.apps import doctor as doctoring
 from mvsqlite_stack.apps import upgrade as upgrading
 from mvsqlite_stack.cli import main
 
@@ -254,3 +255,27 @@ def test_the_doctor_sees_secrets_that_others_can_read(run: Run, tmp_path: Path) 
     told = run("app", "doctor", "outline", status=1).output
     assert "apps/outline/SECRET_KEY is missing. Make it with: mvstack secrets create" in told
     assert "no history and no undo" in told
+
+
+def test_the_doctor_sees_what_containers_need(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("app", "add", "trilium")
+    podman = tmp_path / "bin/podman"
+    podman.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{podman.parent}:/usr/bin:/bin")
+    files = (tmp_path / "subuid", tmp_path / "subgid")
+    monkeypatch.setattr(doctoring, "SUBORDINATE", files)
+
+    def said(version: str) -> list[tuple[str, str]]:
+        podman.write_text(f"#!/bin/sh\ncase $1 in --version) echo podman version {version};; esac\n")
+        podman.chmod(0o755)
+        found = json.loads(run("app", "doctor", "trilium", "--json", status=1).output)["trilium"]
+        return [(one["grade"], one["text"]) for one in found if one["what"] == "program"]
+
+    here = ("good", "docker.io/triliumnext/trilium:v0.106.0 is here")
+    missing = [("bad", f"{file} has no line for containers' users") for file in files]
+    assert said("4.3.1") == [("bad", "podman version 4.3.1 is too old"), *missing, here]
+    for file in files:
+        file.write_text(f"root:1:2\n{doctoring.SUBORDINATE_LINE}\n")
+    assert said("5.4.2") == [here]

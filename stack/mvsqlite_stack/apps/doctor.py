@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,11 @@ from mvsqlite_stack.secrets import Kind, Secrets, needed
 
 SQLITE_HEADER = b"SQLite format 3\0"
 CHECK_SECONDS = 60.0
+PODMAN_MIN = 5
+"""The first with quadlets as they are rendered: user namespaces, mounts with mapped owners."""
+SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
+SUBORDINATE_LINE = "containers:2147483647:2147483648"
+"""From which numbers each container gets its own."""
 RUN = "from mvsqlite_py._cli.mvsqlite import main; main()"
 
 
@@ -127,6 +133,7 @@ class Doctor:
                 "program", Grade.BAD, "podman is not installed", "Install it: apt-get install podman"
             )
             return
+        yield from _podman(podman)
         if _ends_well([podman, "image", "exists", name]):
             yield Finding("program", Grade.GOOD, f"{name} is here")
         else:
@@ -270,6 +277,19 @@ class Doctor:
         return Finding(
             "private", Grade.BAD, text, "Stop the gateway, and apply the declaration: mvstack apply"
         )
+
+
+def _podman(program: str) -> Iterator[Finding]:
+    """Whether it runs containers as they are declared."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+", done.stdout)
+    if not found or int(found[0]) < PODMAN_MIN:
+        text = f"{done.stdout.strip() or program} is too old"
+        yield Finding("program", Grade.BAD, text, f"podman {PODMAN_MIN} is needed, as Debian 13 has it")
+    for file in SUBORDINATE:
+        if not (file.is_file() and re.search(r"^containers:", file.read_text(), re.MULTILINE)):
+            remedy = f"Add one: echo {SUBORDINATE_LINE} >> {file}"
+            yield Finding("program", Grade.BAD, f"{file} has no line for containers' users", remedy)
 
 
 def _user(name: str) -> str | None:
