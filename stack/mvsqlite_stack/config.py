@@ -3,7 +3,6 @@
 import difflib
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from mvsqlite_stack.app_checks import findings
 from mvsqlite_stack.errors import Problem, StackError, fail
 from mvsqlite_stack.model import EVERYBODY, Stack, Table
 from mvsqlite_stack.places import Path as Place
@@ -180,7 +180,7 @@ class Findings:
         for name, app in stack.apps.items():
             if who := taken.get((app.on, app.port)):
                 what = f"port {app.port} on {app.on} is that of {who} already"
-                self.add(("apps", name, "port"), what, f"Choose another, such as {_free_port(stack, app.on)}")
+                self.add(("apps", name, "port"), what, f"Choose another, such as {free_port(stack, app.on)}")
             taken.setdefault((app.on, app.port), f"apps.{name}")
 
     def _check_app(self, stack: Stack, name: str) -> None:
@@ -199,13 +199,8 @@ class Findings:
             self.add((*place, "allow"), "nobody may enter", 'Say allow = ["*"], or who, or public = true')
         if len(set(app.public_paths)) < len(app.public_paths):
             self.add((*place, "public_paths"), "a path is named twice", "Name each path once")
-        both = sorted(
-            {*app.secrets} & {*app.environment} | {n for n, c in Counter(app.secrets).items() if c > 1}
-        )
-        if both:
-            self.add(
-                (*place, "secrets"), f"{both[0]} is named twice", "Name it in secrets or in environment, once"
-            )
+        for key, what, remedy in findings(stack, name):
+            self.add((*place, *key), what, remedy)
 
     def _check_status(self, stack: Stack) -> None:
         for name in stack.status.hide:
@@ -232,6 +227,10 @@ def _looks_secret(place: Place, value: str) -> bool:
     names = [part for part in place if isinstance(part, str)]
     if len(names) > 2 and names[0] == "apps" and names[2] == "secrets":
         return False  # names of secrets
+    if len(names) > 2 and names[0] == "apps" and names[2] in ("version", "upgrades"):
+        return False  # perhaps digests
+    if len(names) > 4 and (names[0], names[2], names[3]) == ("apps", "bucket", "variables"):
+        return False  # names of variables, and of what they get
     is_path = value.startswith("/")
     by_name = bool(names) and _SECRET_KEY.search(names[-1]) is not None and not is_path and value != ""
     return by_name or any(pattern.search(value) for pattern in _SECRET_VALUES)
@@ -245,11 +244,12 @@ def _secret(place: Place) -> str:
     return names[-1]
 
 
-def _free_port(stack: Stack, host: str) -> int:
+def free_port(stack: Stack, host: str, first: int = 8081) -> int:
+    """The first port from there on that nothing declared has on a host."""
     taken = {app.port for app in stack.apps.values() if app.on == host} | {
         getattr(stack.ports, key) for key in PORTS
     }
-    return next(port for port in range(8081, 65536) if port not in taken)
+    return next(port for port in range(first, 65536) if port not in taken)
 
 
 def _fields(place: Place) -> Iterator[str]:
