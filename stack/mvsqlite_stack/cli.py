@@ -10,6 +10,7 @@ from mvsqlite_py._cli._common import Commands, print_json
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
+from mvsqlite_stack.commands.up import down, up
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.signin.commands import key_commands, user_commands
 
@@ -40,6 +41,7 @@ def main() -> None:
     """One domain, one sign-in, private apps behind a gateway, from one file.
 
     \b
+    mvstack up                  all of it on this machine, to try it out
     mvstack init                write stack.toml, with comments
     mvstack render DIR          every file that it takes, host by host
     mvstack plan --against DIR  what is declared and is not there
@@ -47,7 +49,7 @@ def main() -> None:
     """
 
 
-for command in (init, render, plan, secrets, user_commands, key_commands):
+for command in (init, render, plan, secrets, user_commands, key_commands, up, down):
     main.add_command(command)
 
 if __name__ == "__main__":
