@@ -66,13 +66,13 @@ class Teller:
         self._console.print(Padding(table, (0, 0, 0, 2), expand=False), width=self._width)
 
     def started(self, prepared: Prepared, *, detached: bool) -> None:
-        """All of it, once everything answers."""
+        """All of it, once everything answers; what is needed first stands last, where a terminal shows it."""
+        self._stand_ins(prepared)
+        self._certificate(prepared)
         self._addresses(prepared)
         self._users(prepared)
         if DEMO_APP in prepared.here.apps:
             self._to_try(prepared)
-        self._certificate(prepared)
-        self._stand_ins(prepared)
         place = shown(prepared.trial.directory)
         self._console.print()
         if detached:
