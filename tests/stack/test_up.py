@@ -14,7 +14,7 @@ import chromium
 from gateways import listens, wait_for
 from trial_kit import DOMAIN, Up, trial
 
-NOTES, LOGIN = f"notes.{DOMAIN}", f"login.{DOMAIN}"
+NOTES, LOGIN, STATUS = f"notes.{DOMAIN}", f"login.{DOMAIN}", f"status.{DOMAIN}"
 PAGE = "text/html"
 
 
@@ -117,6 +117,7 @@ def test_without_a_session_nothing_private_is_served(up: Up) -> None:
     assert up.ask(NOTES, accept=PAGE) in (302, 303)
     assert up.ask(NOTES, "/share/../", accept="*/*") in (400, 401)
     assert up.ask(LOGIN, accept=PAGE) == 200
+    assert up.ask(STATUS, accept=PAGE) == 200
 
 
 def test_only_their_owner_can_read_passwords_and_keys(up: Up) -> None:
@@ -140,7 +141,7 @@ def test_it_listens_on_loopback_only(up: Up) -> None:
 
 def _ports(up: Up) -> list[str]:
     text = (up.place / "stack.toml").read_text()
-    names = ("https", "http", "sign_in", "certificates", "status", "port")
+    names = ("https", "http", "sign_in", "certificates", "status", "status_page", "port")
     return [line for line in text.splitlines() if line.split(" = ")[0] in names]
 
 
@@ -154,12 +155,12 @@ def test_a_second_start_says_that_it_runs_already(up: Up) -> None:
     assert "down t" in again.stdout
 
 
-@pytest.mark.parametrize("name", ["app-notes", "gateway", "signin"])
+@pytest.mark.parametrize("name", ["app-notes", "gateway", "signin", "status"])
 def test_a_killed_program_comes_back(up: Up, name: str) -> None:
     before = up.states()[name].pid
     os.kill(before, signal.SIGKILL)  # the gateway's workers live on, and hold its ports
     wait_for(f"another {name}", lambda: up.states()[name].pid not in (0, before))
-    host, answer = (LOGIN, 200) if name == "signin" else (NOTES, 401)
+    host, answer = {"signin": (LOGIN, 200), "status": (STATUS, 200)}.get(name, (NOTES, 401))
     wait_for("an answer", lambda: listens(up.https) and up.ask(host) == answer)
     wait_for("word of it", lambda: f"{name} is started again" in up.told())
 
@@ -176,7 +177,7 @@ def test_told_to_end_it_leaves_nothing_and_loses_nothing(fresh: Up) -> None:
     assert password in (fresh.place / "users.txt").read_text()
     assert fresh.ask(LOGIN, accept=PAGE) == 200
     shown = fresh.mvstack("up", "t", "--status")
-    assert all(name in shown.stdout for name in ("app-notes", "gateway", "signin"))
+    assert all(name in shown.stdout for name in ("app-notes", "gateway", "signin", "status"))
     ended = fresh.mvstack("down", "t")
     assert (ended.returncode, ended.stdout) == (0, "Stopped.\n")
     assert fresh.nothing_left()

@@ -6,14 +6,15 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mvsqlite_stack import app_secrets
 from mvsqlite_stack.model import Stack
+from mvsqlite_stack.render import apps as rendered
 from mvsqlite_stack.signin.settings import VARIABLE as SIGN_IN_SETTINGS
+from mvsqlite_stack.status.settings import VARIABLE as STATUS_SETTINGS
 from mvsqlite_stack.up import trial as places
 from mvsqlite_stack.up.trial import Trial
 
 GATEWAY, SIGN_IN, STATUS = "gateway", "signin", "status"
-STATUS_FOLDER = "status"
-"""Of the rendered files, if the stack has a status page."""
 PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USER", "LOGNAME")
 """Of the environment. Nothing else of the caller's reaches a program, as on a machine."""
 
@@ -38,23 +39,38 @@ class Program:
 def programs(trial: Trial, here: Stack) -> list[Program]:
     """In the order of their start; they are stopped in the reverse order. Raises StackError."""
     found = [_sign_in(trial, here)]
-    found += [_app(trial, here, name) for name in here.apps if here.apps[name].command]
-    if status := _status(trial, here):
-        found.append(status)
+    found += [_app(trial, here, name) for name in here.apps if why_not(trial, here, name) is None]
+    if here.status.enabled:
+        found.append(_status(trial, here))
     return [*found, _gateway(trial, here)]
 
 
-def not_run(here: Stack) -> list[str]:
-    """Apps that are declared and have no command that could be run here."""
-    return [name for name, app in here.apps.items() if not app.command]
+def why_not(trial: Trial, here: Stack, name: str) -> str | None:
+    """Why an app is not run here; None: it is."""
+    app = here.apps[name]
+    if app.image:
+        return "it is a container"
+    if not app.command:
+        return "it has no command"
+    if not app.program:
+        return "its database can be reached through files only" if rendered.cannot_run(app) else None
+    program = rendered.Filling(here, name, trial.layout)(app.program)
+    return None if Path(program).exists() else f"its program has to be installed first, as {program}"
 
 
-def inner_ports(here: Stack) -> dict[int, str]:
+def not_run(trial: Trial, here: Stack) -> dict[str, str]:
+    """Apps that are declared and not run here, and why."""
+    reasons = {name: why_not(trial, here, name) for name in here.apps}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def inner_ports(trial: Trial, here: Stack) -> dict[int, str]:
     """Ports that the parts need among themselves, and whose they are."""
     found = {here.ports.sign_in: "the sign-in service's"}
-    if hasattr(here.ports, "status_page"):
+    if here.status.enabled:
         found[here.ports.status_page] = "the status page's"
-    return found | {app.port: f"the app {name}'s" for name, app in here.apps.items() if app.command}
+    left_out = not_run(trial, here)
+    return found | {app.port: f"the app {name}'s" for name, app in here.apps.items() if name not in left_out}
 
 
 def environment(trial: Trial) -> dict[str, str]:
@@ -82,18 +98,15 @@ def _sign_in(trial: Trial, here: Stack) -> Program:
     )
 
 
-def _status(trial: Trial, here: Stack) -> Program | None:
-    found = sorted(Path(trial.layout.settings, STATUS_FOLDER).glob("*.toml"))
-    if not found:
-        return None
+def _status(trial: Trial, here: Stack) -> Program:
     return Program(
         STATUS,
         "Status page",
         (sys.executable, "-m", "mvsqlite_stack.status"),
-        Path(trial.layout.state),
-        here.ports.status_page,  # type: ignore[attr-defined]
+        Path(f"{trial.layout.state}-status"),
+        here.ports.status_page,
         "/",
-        {"MVSTACK_STATUS": str(found[0])},
+        {STATUS_SETTINGS: f"{trial.layout.settings}/status/status.toml"},
     )
 
 
@@ -106,12 +119,21 @@ def _gateway(trial: Trial, here: Stack) -> Program:
 
 
 def _app(trial: Trial, here: Stack, name: str) -> Program:
+    app, layout = here.apps[name], trial.layout
+    told = rendered.environment(here, name, layout) | _secrets(trial, here, name)
+    fill = rendered.Filling(here, name, layout)
+    command = (*rendered.runner(here, name, layout), *_found(tuple(map(fill, app.command))))
+    title = app.title or name
+    return Program(f"app-{name}", title, command, Path(layout.app(name)), app.port, app.health, told)
+
+
+def _secrets(trial: Trial, here: Stack, name: str) -> dict[str, str]:
+    """What an app is told in secret, and where the files are with what it reads itself."""
     app = here.apps[name]
-    told = {"MVSQLITE_STORE": trial.store_of(name), **app.environment}
-    told |= {f"{one}_FILE": str(trial.secrets.directory / "apps" / name / one) for one in app.secrets}
-    return Program(
-        f"app-{name}", app.title or name, _found(app.command), trial.of_app(name), app.port, "/", told
-    )
+    lines = app_secrets.environment(here, name, trial.secrets).decode().splitlines()
+    values = dict(line.split("=", 1) for line in lines)
+    files = (one.name for one in app.secrets if one.by == "file")
+    return values | {f"{one}_FILE": str(trial.secrets.directory / "apps" / name / one) for one in files}
 
 
 def _found(command: tuple[str, ...]) -> tuple[str, ...]:

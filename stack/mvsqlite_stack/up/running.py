@@ -48,8 +48,9 @@ class Prepared:
     """Of users that were added now."""
 
     @property
-    def not_run(self) -> list[str]:
-        return not_run(self.here)
+    def not_run(self) -> dict[str, str]:
+        """Apps that are declared and not run here, and why."""
+        return not_run(self.trial, self.here)
 
 
 def prepare(place: Trial, https: int | None, http: int | None) -> Prepared:
@@ -58,8 +59,8 @@ def prepare(place: Trial, https: int | None, http: int | None) -> Prepared:
     Supervisor(place).sweep()
     trial.declare(place, https, http)
     declared, here = trial.read(place, https, http)
-    trial.check_ports(place, here, inner_ports(here))
-    hosts = [here.sign_in_host, *map(here.host_of, here.apps)]
+    trial.check_ports(place, here, inner_ports(place, here))
+    hosts = [here.sign_in_host, here.status_host, *map(here.host_of, here.apps)]
     certificates = authority.ensure(place.directory, here.domain, hosts)
     place.secrets.create(here)
     _write_rendered(place, here)

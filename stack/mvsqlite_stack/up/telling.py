@@ -87,14 +87,14 @@ class Teller:
         names = [("Sign-in", here.sign_in_host)]
         names += [(app.title or name, here.host_of(name)) for name, app in here.apps.items()]
         if any(one.name == STATUS for one in prepared.programs):
-            names.append(("Status page", f"status.{here.domain}"))
+            names.append(("Status page", here.status_host))
         self._rows([(title, Text(f"https://{here.authority(host)}/", "cyan")) for title, host in names])
         if not here.domain.endswith(".localhost"):
             hosts = " ".join(host for _, host in names)
             self._say("Browsers find names below localhost by themselves, not these. Into /etc/hosts:")
             self._type(f"127.0.0.1 {hosts}")
-        for name in prepared.not_run:
-            self._say(f"{name} is declared without a command, and is not run here.")
+        for name, reason in prepared.not_run.items():
+            self._say(f"{name} is not run here: {reason}.")
 
     def _users(self, prepared: Prepared) -> None:
         here, file = prepared.here, shown(prepared.trial.users)
@@ -112,7 +112,8 @@ class Teller:
 
     def _to_try(self, prepared: Prepared) -> None:
         here = prepared.here
-        store = f"lmdb:{shown(Path(prepared.trial.store_of(DEMO_APP).removeprefix('lmdb:')))}"
+        address = here.store_of(DEMO_APP, prepared.trial.layout.state)
+        store = f"lmdb:{shown(Path(address.removeprefix('lmdb:')))}"
         who = next((name for name in here.users if DEMO_APP in users.may_enter(here, name)), "anna")
         other = next((name for name in here.users if DEMO_APP not in users.may_enter(here, name)), None)
         self._head("To try")

@@ -65,8 +65,13 @@ class Trial:
         return self.run / "supervisor.sock"
 
     @property
+    def authority(self) -> Path:
+        """The certificate of the trial's own authority."""
+        return self.directory / "ca/ca.pem"
+
+    @property
     def store(self) -> str:
-        """The address of the sign-in service's store, and the status page's."""
+        """The address of the sign-in service's store."""
         return f"lmdb:{self.directory}/store"
 
     @property
@@ -78,14 +83,6 @@ class Trial:
             gateway=f"{self.directory}/lib/mvstack-gateway",
             programs=str(Path(sys.executable).parent),
         )
-
-    def of_app(self, name: str) -> Path:
-        """An app's own directory."""
-        return Path(f"{self.layout.state}-app-{name}")
-
-    def store_of(self, name: str) -> str:
-        """The address of an app's own store."""
-        return f"lmdb:{self.of_app(name)}/store"
 
     def log_of(self, program: str) -> Path:
         return self.log / f"{program}.log"
@@ -165,6 +162,7 @@ def read(trial: Trial, https: int | None, http: int | None) -> tuple[Stack, Stac
             "tls": tls,
             "ports": declared.ports.model_copy(update={**ports, **given}),
             "store": DataStore(url=trial.store),
+            "status": declared.status.model_copy(update={"authority": str(trial.authority), "connect": None}),
         }
     )
     return declared, here
