@@ -179,6 +179,11 @@ def sign_in_service(household: Household, settings: Path) -> Iterator[None]:
         yield
 
 
+def ports_of(household: Household) -> dict[str, int]:
+    """Of everything that tells what reaches it: the apps, and what stands where the status page would."""
+    return {app: household.port_of(app) for app in APPS} | {"status": household.stack.ports.status_page}
+
+
 @contextmanager
 def household_for(
     directory: Path, gateway: str, **ports: int
@@ -187,7 +192,7 @@ def household_for(
     household = declare(directory, gateway, **ports)
     files = write_rendered(household)
     with ExitStack() as stack:
-        seen = stack.enter_context(serving({app: household.port_of(app) for app in APPS}))
+        seen = stack.enter_context(serving(ports_of(household)))
         stack.enter_context(sign_in_service(household, files["signin/signin.toml"]))
         yield household, seen, directory / "rendered" / household.stack.gateway_host
 

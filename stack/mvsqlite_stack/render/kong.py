@@ -37,7 +37,12 @@ def declarations(stack: Stack, keys: list[PublicKey]) -> str:
     """kong.yml, without its first line."""
     data = {
         "_format_version": "3.0",
-        "services": [_sign_in(stack), *(_app(stack, name) for name in stack.apps), *_acme(stack)],
+        "services": [
+            _sign_in(stack),
+            *_status(stack),
+            *(_app(stack, name) for name in stack.apps),
+            *_acme(stack),
+        ],
         "consumers": [{"username": "mvstack", "jwt_secrets": [_credential(key) for key in keys]}],
     }
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=LINE_WIDTH, allow_unicode=True)
@@ -91,6 +96,15 @@ def _sign_in(stack: Stack) -> Entity:
     plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "signin")]
     route = _route("signin", stack.sign_in_host, ["/"], plugins)
     return _service("signin", f"127.0.0.1:{stack.ports.sign_in}", 60, [route])
+
+
+def _status(stack: Stack) -> list[Entity]:
+    """For everybody, and nothing of what a browser knows about its visitor goes there."""
+    if not stack.status.enabled:
+        return []
+    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "status")]
+    route = _route("status", stack.status_host, ["/"], plugins)
+    return [_service("status", f"127.0.0.1:{stack.ports.status_page}", 60, [route])]
 
 
 def _app(stack: Stack, name: str) -> Entity:
@@ -193,10 +207,9 @@ def _acme(stack: Stack) -> list[Entity]:
     """Answers to a certificate authority's challenges: by HTTP, without sign-in, nothing else."""
     if not stack.tls.acme:
         return []
-    hosts = [stack.sign_in_host, *map(stack.host_of, stack.apps)]
     route = {
         "name": "acme",
-        "hosts": hosts,
+        "hosts": stack.public_hosts,
         "paths": [ACME_PATH],
         "protocols": ["http"],
         "strip_path": False,
@@ -222,6 +235,8 @@ def limits(stack: Stack) -> str:
         "proxy_ignore_headers X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Charset;",
     ]
     lines += _rate("signin", stack.sign_in_host, stack.limits.sign_in_requests_per_second)
+    if stack.status.enabled:
+        lines += _rate("status", stack.status_host, stack.status.requests_per_second)
     for name, app in stack.apps.items():
         lines += _rate(f"app_{name}", stack.host_of(name), app.requests_per_second)
     return "".join(f"{line}\n" for line in lines)
