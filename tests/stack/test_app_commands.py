@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 import mvsqlite_py
 from mvsqlite_stack import config
-from mvsqlite_stack.apps import doctor as doctoring
+from mvsqlite_stack.apps import subordinate
 from mvsqlite_stack.apps import upgrade as upgrading
 from mvsqlite_stack.cli import main
 
@@ -265,7 +265,7 @@ def test_the_doctor_sees_what_containers_need(
     podman.parent.mkdir()
     monkeypatch.setenv("PATH", f"{podman.parent}:/usr/bin:/bin")
     files = (tmp_path / "subuid", tmp_path / "subgid")
-    monkeypatch.setattr(doctoring, "SUBORDINATE", files)
+    monkeypatch.setattr(subordinate, "FILES", files)
 
     def said(version: str) -> list[tuple[str, str]]:
         podman.write_text(f"#!/bin/sh\ncase $1 in --version) echo podman version {version};; esac\n")
@@ -274,8 +274,13 @@ def test_the_doctor_sees_what_containers_need(
         return [(one["grade"], one["text"]) for one in found if one["what"] == "program"]
 
     here = ("good", "docker.io/triliumnext/trilium:v0.106.0 is here")
-    missing = [("bad", f"{file} has no line for containers' users") for file in files]
+    missing = [("note", f"{file} has no line for containers' users") for file in files]
     assert said("4.3.1") == [("bad", "podman version 4.3.1 is too old"), *missing, here]
-    for file in files:
-        file.write_text(f"root:1:2\n{doctoring.SUBORDINATE_LINE}\n")
+    files[0].write_text("root:1:2")
+    for _ in range(2):
+        subordinate.make()
+        assert [file.read_text().splitlines() for file in files] == [
+            ["root:1:2", subordinate.LINE],
+            [subordinate.LINE],
+        ]
     assert said("5.4.2") == [here]

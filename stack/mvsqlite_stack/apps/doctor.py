@@ -16,7 +16,7 @@ from pathlib import Path
 from mvsqlite_py import Error, Store
 from mvsqlite_py._routes import is_stub
 from mvsqlite_stack.app_secrets import environment as secret_environment
-from mvsqlite_stack.apps import visit
+from mvsqlite_stack.apps import subordinate, visit
 from mvsqlite_stack.apps.place import is_here, store_of
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.model import App, Stack
@@ -30,9 +30,6 @@ SQLITE_HEADER = b"SQLite format 3\0"
 CHECK_SECONDS = 60.0
 PODMAN_MIN = 5
 """The first with quadlets as they are rendered: user namespaces, mounts with mapped owners."""
-SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
-SUBORDINATE_LINE = "containers:2147483647:2147483648"
-"""From which numbers each container gets its own."""
 RUN = "from mvsqlite_py._cli.mvsqlite import main; main()"
 
 
@@ -286,10 +283,9 @@ def _podman(program: str) -> Iterator[Finding]:
     if not found or int(found[0]) < PODMAN_MIN:
         text = f"{done.stdout.strip() or program} is too old"
         yield Finding("program", Grade.BAD, text, f"podman {PODMAN_MIN} is needed, as Debian 13 has it")
-    for file in SUBORDINATE:
-        if not (file.is_file() and re.search(r"^containers:", file.read_text(), re.MULTILINE)):
-            remedy = f"Add one: echo {SUBORDINATE_LINE} >> {file}"
-            yield Finding("program", Grade.BAD, f"{file} has no line for containers' users", remedy)
+    for file in subordinate.missing():
+        text = f"{file} has no line for containers' users"
+        yield Finding("program", Grade.NOTE, text, "It is added at the first start")
 
 
 def _user(name: str) -> str | None:
