@@ -14,6 +14,7 @@ from mvsqlite_stack import config
 from mvsqlite_stack.apps import subordinate
 from mvsqlite_stack.apps import upgrade as upgrading
 from mvsqlite_stack.cli import main
+from mvsqlite_stack.render import layout
 
 pytestmark = pytest.mark.lmdb_only("an app's store on one machine is a directory of its own")
 
@@ -284,3 +285,26 @@ def test_the_doctor_sees_what_containers_need(
             [subordinate.LINE],
         ]
     assert said("5.4.2") == [here]
+
+
+def test_the_doctor_sees_what_is_not_applied(
+    notes: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "UNITS", str(tmp_path / "units"))
+    notes("secrets", "create")
+    notes("render", "out")
+    there = tmp_path / "units/mvstack-app-notes.service"
+
+    def said() -> list[tuple[str, str]]:
+        result = CliRunner().invoke(main, ["app", "doctor", "notes", "--json"], prog_name="mvstack")
+        found = json.loads(result.stdout)["notes"]
+        return [(one["grade"], one["text"]) for one in found if one["what"] == "version"][1:]
+
+    assert said() == [("note", f"{there} is not there")]
+    there.parent.mkdir()
+    text = (tmp_path / "out/home/systemd/mvstack-app-notes.service").read_text()
+    state = f"{tmp_path}/state-app-notes"
+    there.write_text(text.replace("/var/lib/mvstack-app-notes", state))
+    assert said() == [("good", f"{there} is as declared")]
+    there.write_text(there.read_text().replace("v1", "v0"))
+    assert said() == [("note", f"{there} says something else")]

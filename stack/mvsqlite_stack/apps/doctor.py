@@ -20,9 +20,9 @@ from mvsqlite_stack.apps import subordinate, visit
 from mvsqlite_stack.apps.place import is_here, store_of
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.model import App, Stack
-from mvsqlite_stack.render.apps import Filling, cannot_run, unit, wants_environment_file
+from mvsqlite_stack.render import containers
+from mvsqlite_stack.render.apps import Filling, cannot_run, unit, units, wants_environment_file
 from mvsqlite_stack.render.apps import routes as routes_of
-from mvsqlite_stack.render.containers import image as image_of
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import Kind, Secrets, needed
 
@@ -69,7 +69,7 @@ class Doctor:
         if not is_here(self._stack, self._name):
             text = f"it runs on {self._app.on!r}: program, database and health were not looked at"
             return [*found, Finding("place", Grade.NOTE, text, "Run this command there")]
-        found += [*self._program(), *self._databases()]
+        found += [*self._applied(), *self._program(), *self._databases()]
         return [*found, *self._visits()]
 
     # ---- what is declared --------------------------------------------------------
@@ -113,6 +113,22 @@ class Doctor:
                 return
         yield Finding("secrets", Grade.GOOD, f"{len(mine)} are there, for their owner alone")
 
+    def _applied(self) -> Iterator[Finding]:
+        """Whether the host's files are those of the declaration, and so of its version."""
+        host, own = self._app.on, f"{unit(self._name)}."
+        told = {f"systemd/{name}": text for name, text in units(self._stack, host, self._layout).items()}
+        told |= containers.files(self._stack, host, self._layout)
+        for path, text in told.items():
+            if not path.partition("/")[2].startswith(own):
+                continue
+            place = Path(self._layout.place(f"{host}/{path}"))
+            if not place.is_file():
+                yield Finding("version", Grade.NOTE, f"{place} is not there", "Apply: mvstack apply")
+            elif place.read_text().partition("\n")[2] != text:
+                yield Finding("version", Grade.NOTE, f"{place} says something else", "Apply: mvstack apply")
+            else:
+                yield Finding("version", Grade.GOOD, f"{place} is as declared")
+
     # ---- the program ---------------------------------------------------------------
 
     def _program(self) -> Iterator[Finding]:
@@ -124,7 +140,7 @@ class Doctor:
             yield Finding("program", Grade.NOTE, "mvstack does not run it")
 
     def _image(self) -> Iterator[Finding]:
-        name, podman = image_of(self._stack, self._name), shutil.which("podman")
+        name, podman = containers.image(self._stack, self._name), shutil.which("podman")
         if podman is None:
             yield Finding(
                 "program", Grade.BAD, "podman is not installed", "Install it: apt-get install podman"
