@@ -199,6 +199,7 @@ def test_an_image_is_a_quadlet(tmp_path: Path) -> None:
     for line in (
         "Image=ghcr.io/lycheeorg/lychee:v7.7.4",
         "PublishPort=10.0.0.2:8001:8000",
+        "Network=mvstack-app-photos.network",
         "DropCapability=all",
         "AddCapability=CAP_CHOWN",
         "NoNewPrivileges=true",
@@ -224,6 +225,7 @@ def test_an_image_is_a_quadlet(tmp_path: Path) -> None:
     ):
         assert line in lines, line
     assert "AWS_SECRET_ACCESS_KEY" not in quadlet
+    assert "Options=isolate=true\n" in files["attic/containers/mvstack-app-photos.network"]
     assert files["attic/apps/photos.preload"].splitlines()[1] == "/opt/mvstack/library/libmvsqlite_preload.so"
     assert "attic/systemd/mvstack-app-photos.service" not in files
     place = SYSTEM.place("attic/containers/mvstack-app-photos.container")
@@ -322,4 +324,5 @@ def test_podman_reads_the_containers(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "mvstack-app-photos.service" in done.stdout
+    assert "mvstack-app-photos-network.service" in done.stdout
     assert "rror" not in done.stderr

@@ -1,9 +1,9 @@
 """Containers for podman, as files from which its generator makes units of systemd (quadlets).
 
-A container has a user namespace of its own, and of root's rights only those that its app asks for. What it
-writes lies in the app's state directory, which only root can look into. Where its databases are those of a
-store, it sees the store, and our libraries with those that they need, read-only. That works with images whose
-C library is glibc, and not much older than the host's: nothing can be preloaded into others.
+A container has a user namespace and a network of its own, and of root's rights only those that its app asks
+for. What it writes lies in the app's state directory, which only root can look into. Where its databases are
+those of a store, it sees the store, and our libraries with those that they need, read-only. That works with
+images whose C library is glibc, and not much older than the host's: nothing can be preloaded into others.
 """
 
 from mvsqlite_stack.model import STORE_DIRECTORY, Stack
@@ -35,6 +35,8 @@ def files(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
         if app.on != host or not app.image or cannot_run(app):
             continue
         found[f"containers/{unit(name)}.container"] = _container(stack, name, layout)
+        if app.network == "own":
+            found[f"containers/{unit(name)}.network"] = _network(name)
         if app.database.route == "preload":
             found[f"apps/{name}.preload"] = f"{layout.library}/libmvsqlite_preload.so\n"
     return found
@@ -57,6 +59,7 @@ def _container(stack: Stack, name: str, layout: Layout) -> str:
     if app.network == "host":
         lines.append("Network=host")
     else:
+        lines.append(f"Network={unit(name)}.network")
         lines.append(f"PublishPort={_published(stack, name)}:{app.port}:{app.container_port or app.port}")
     if wants_environment_file(app):
         lines.append(f"EnvironmentFile={secrets_of(name, layout)}/{ENVIRONMENT_FILE}")
@@ -83,6 +86,11 @@ def _container(stack: Stack, name: str, layout: Layout) -> str:
         + "".join(f"{line}\n" for line in before)
         + "Restart=on-failure\nRestartSec=2\nTimeoutStartSec=15min\n\n[Install]\nWantedBy=multi-user.target\n"
     )
+
+
+def _network(name: str) -> str:
+    """An app that was broken into reaches no other app but by the gateway."""
+    return f"[Network]\nNetworkName={unit(name)}\nOptions=isolate=true\n"
 
 
 def image(stack: Stack, name: str) -> str:
