@@ -102,6 +102,7 @@ def test_an_app_is_added_shown_and_removed(run: Run, tmp_path: Path) -> None:
     before = (tmp_path / "stack.toml").read_text()
     told = run("app", "add", "lychee", "--as", "photos", "--allow", "anna").output
     assert "https://photos.example.org/" in told
+    assert "Who may enter: anna\n" in told
     assert (tmp_path / "secrets/apps/photos/APP_KEY").read_text().startswith("base64:")
     assert config.read(tmp_path / "stack.toml").apps["photos"].allow == ("anna",)
     assert run("app", "show", "lychee").output.startswith("# Lychee")

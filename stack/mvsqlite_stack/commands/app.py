@@ -26,6 +26,7 @@ from mvsqlite_stack.commands.common import (
     secrets_option,
 )
 from mvsqlite_stack.errors import fail
+from mvsqlite_stack.model import EVERYBODY
 from mvsqlite_stack.render.apps import Filling, cannot_run, unit
 from mvsqlite_stack.render.layout import Layout
 
@@ -138,8 +139,10 @@ def add(
     )
     made, wanted = secrets_of(file, secrets_directory).create(stack)
     click.echo(f"{file}: {called} added. It will be at https://{stack.authority(stack.host_of(called))}/")
+    who = "anybody, without signing in" if public else ", ".join(stack.apps[called].allow)
+    click.echo(f"Who may enter: {who.replace(EVERYBODY, 'every user')}")
     if made:
-        click.echo(f"{len(made)} secrets made.")
+        click.echo(f"Secrets made: {', '.join(one.name for one in made)}")
     for secret in wanted:
         click.echo(f"Wanted: {secret.name}, with: mvstack secrets rotate {secret.name}")
     if problem := cannot_run(stack.apps[called]):
