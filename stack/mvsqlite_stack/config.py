@@ -3,7 +3,6 @@
 import difflib
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from mvsqlite_stack.app_checks import findings
 from mvsqlite_stack.errors import Problem, StackError, fail
 from mvsqlite_stack.model import EVERYBODY, Stack, Table
 from mvsqlite_stack.places import Path as Place
@@ -196,13 +196,8 @@ class Findings:
             self.add((*place, "allow"), "nobody may enter", 'Say allow = ["*"], or who, or public = true')
         if len(set(app.public_paths)) < len(app.public_paths):
             self.add((*place, "public_paths"), "a path is named twice", "Name each path once")
-        both = sorted(
-            {*app.secrets} & {*app.environment} | {n for n, c in Counter(app.secrets).items() if c > 1}
-        )
-        if both:
-            self.add(
-                (*place, "secrets"), f"{both[0]} is named twice", "Name it in secrets or in environment, once"
-            )
+        for key, what, remedy in findings(stack, name):
+            self.add((*place, *key), what, remedy)
 
 
 def _validate(data: dict[str, Any]) -> Stack:
@@ -220,6 +215,8 @@ def _looks_secret(place: Place, value: str) -> bool:
     names = [part for part in place if isinstance(part, str)]
     if len(names) > 2 and names[0] == "apps" and names[2] == "secrets":
         return False  # names of secrets
+    if len(names) > 4 and (names[0], names[2], names[3]) == ("apps", "bucket", "variables"):
+        return False  # names of variables, and of what they get
     is_path = value.startswith("/")
     by_name = bool(names) and _SECRET_KEY.search(names[-1]) is not None and not is_path and value != ""
     return by_name or any(pattern.search(value) for pattern in _SECRET_VALUES)

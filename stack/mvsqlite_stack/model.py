@@ -2,12 +2,16 @@
 
 import functools
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from publicsuffixlist import PublicSuffixList
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+STATE = "/var/lib/mvstack"
+"""Where services keep what they keep, unless a layout says otherwise."""
+STORE_DIRECTORY = "store"
+"""In the state directory of an app: its databases."""
 EVERYBODY = "*"
 """In ``allow``: every user. ``@name`` is a group, anything else a user's name."""
 SIGN_IN_LABEL = "login"
@@ -20,6 +24,21 @@ _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _SEGMENT = r"[A-Za-z0-9_~@.-]+"
 _PUBLIC_PATH = re.compile(rf"/|(?:/{_SEGMENT})+(?:/\*)?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PLACEHOLDERS = ("state", "version", "port", "listen", "host", "url", "domain")
+"""What may stand in braces where an app is described: its state directory, its version, where it listens
+(``listen`` is the address), its host name, its address with ``https://``, the domain."""
+_PLACEHOLDER = re.compile(rf"\{{(?:{'|'.join(PLACEHOLDERS)})\}}")
+_IMAGE = re.compile(
+    r"(?:localhost|[a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?(?:/[a-z0-9._-]+)+"
+    r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]*))?(?P<digest>@sha256:[0-9a-f]{64})?"
+)
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?")
+_CAPABILITY = re.compile(r"[A-Z][A-Z_]+")
+_SECRET_FORM = re.compile(r"given|(?:hex|base64|laravel):(?:1[6-9]|[2-9][0-9])")
+_APP_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+_DATABASE_NAME = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._-]*\{(?:stem|name|parent|[1-9])\}[A-Za-z0-9._-]*"
+)
 
 
 @functools.cache
@@ -93,6 +112,58 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _value(text: str) -> str:
+    """Plain text with placeholders in it."""
+    _plain(_PLACEHOLDER.sub("", text))
+    return text
+
+
+def _image(name: str) -> str:
+    found = _IMAGE.fullmatch(_PLACEHOLDER.sub("0", name))
+    if not found:
+        raise wrong(
+            f"{name!r} is not an image's full name", "Write registry and all, as docker.io/who/what:1.2"
+        )
+    if not found["digest"] and found["tag"] in (None, "latest"):
+        raise wrong(
+            f"{name!r} names another program every time",
+            "Pin it: give the tag of a release, {version} and a version, or @sha256: and the digest",
+        )
+    return name
+
+
+def _matching(pattern: re.Pattern[str], what: str, remedy: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise wrong(f"{text!r} is not {what}", remedy)
+        return text
+
+    return AfterValidator(check)
+
+
+def _routed(pattern: str) -> str:
+    bare = _PLACEHOLDER.sub("/", pattern)
+    if not bare.startswith("/") or ".." in bare or not re.fullmatch(r"[A-Za-z0-9_./@+*?-]+", bare):
+        raise wrong(
+            f"{pattern!r} is no absolute path of a database file",
+            "Write it from the root, as /var/lib/notes/*.db, or below the app's own directory: {state}/*.db",
+        )
+    return pattern
+
+
+def _source(path: str) -> str:
+    if path.startswith("/"):
+        return _absolute(path)
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*", path):
+        raise wrong(
+            f"{path!r} is no directory for a volume",
+            "Write a name, for a directory in the app's own one, or a path from the root",
+        )
+    if path.split("/", maxsplit=1)[0] == STORE_DIRECTORY:
+        raise wrong(f"{path!r} is where the app's databases lie", "Choose another name")
+    return path
+
+
 def _variable(name: str) -> str:
     if not _VARIABLE.fullmatch(name):
         raise wrong(f"{name!r} is not a variable's name", "Use letters, digits and underscores")
@@ -106,6 +177,25 @@ PublicPath = Annotated[str, AfterValidator(_public_path)]
 Plain = Annotated[str, AfterValidator(_plain)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Variable = Annotated[str, AfterValidator(_variable)]
+Value = Annotated[str, AfterValidator(_value)]
+"""Plain text with placeholders."""
+Image = Annotated[str, AfterValidator(_image)]
+Package = Annotated[str, _matching(_PACKAGE, "a Debian package", "Write its name, or name=version")]
+Capability = Annotated[str, _matching(_CAPABILITY, "a capability", "Write it as CHOWN, without CAP_")]
+SecretForm = Annotated[
+    str,
+    _matching(
+        _SECRET_FORM,
+        "a form of a secret",
+        "Write hex:32, base64:32 or laravel:32 (random bytes, 16 to 99 of them), or given",
+    ),
+]
+AppVersion = Annotated[str, _matching(_APP_VERSION, "a version", "Write it as the tag or release is called")]
+DatabaseName = Annotated[
+    str, _matching(_DATABASE_NAME, "a database's name", "Write a name, or {stem} for the file's own")
+]
+Pattern = Annotated[str, AfterValidator(_routed)]
+Source = Annotated[str, AfterValidator(_source)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -177,6 +267,54 @@ class Limits(Table):
     """How long a token is valid: with Kong, how long a revoked session may still be let in."""
 
 
+class Database(Table):
+    """``[apps.NAME.database]``: how an app's databases come to be databases of a store."""
+
+    route: Literal["preload", "extension", "file", "server", "none"] = "none"
+    """``preload``: its shared libsqlite3 is reached by a preloaded library; ``extension``: Node's drivers
+    load ours; ``file``: only files can be put before it; ``server``: a database server has them; ``none``."""
+    map: dict[Pattern, DatabaseName] = {}
+    """Paths as the program names them (in a container: there), and the databases' names."""
+    take_in: bool = True
+    """Whether ordinary files that are there already become databases when they are first opened."""
+    why: str = ""
+    """The reasons, for people."""
+
+    @property
+    def routed(self) -> bool:
+        """Whether the app opens databases of the store itself."""
+        return self.route in ("preload", "extension")
+
+
+class AppBucket(Table):
+    """``[apps.NAME.bucket]``: where an app puts its uploads."""
+
+    name: Name
+    """One of ``[buckets]``."""
+    variables: dict[Variable, Literal["endpoint", "bucket", "region", "access_key", "secret_key"]]
+    """What the app calls them."""
+    environment: dict[Variable, Value] = {}
+    """Whatever else it wants to be told to use a bucket."""
+
+    def filled_by(self, *what: str) -> list[str]:
+        """The variables that get one of these."""
+        return [variable for variable, one in self.variables.items() if one in what]
+
+
+class AppSecret(Table):
+    """One of ``secrets`` in ``[apps.NAME]``; its name alone says the same as ``{name = "NAME"}``."""
+
+    name: Variable
+    form: SecretForm = "hex:32"
+    """``hex``, ``base64``, or ``laravel`` (``base64:`` before it) and how many random bytes; or ``given``."""
+    by: Literal["file", "variable"] = "file"
+    """``file``: ``NAME_FILE`` in the environment is the path of one; ``variable``: ``NAME`` is the value."""
+
+
+def _secret(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class App(Table):
     """``[apps.NAME]``: one application behind the gateway."""
 
@@ -198,13 +336,46 @@ class App(Table):
     """From one address; for a moment, twice as many."""
     idle_seconds: Annotated[int, Field(ge=1)] = 3600
     """How long a WebSocket or a slow answer may be silent."""
-    command: tuple[Plain, ...] = ()
-    """Program and arguments, run under systemd on the host; empty: it is run in another way."""
-    environment: dict[Variable, Plain] = {}
-    secrets: tuple[Variable, ...] = ()
-    """Random values made for it: ``NAME_FILE`` in its environment is the path of one."""
+    health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9_~@./?=&-]*$")] = "/"
+    """The path that is asked for to know that the app is well."""
+    recipe: Name | None = None
+    """What it was made from."""
+    version: AppVersion | None = None
+    """``{version}`` elsewhere."""
+    upgrades: dict[str, AppVersion] = {}
+    """Tags of its databases, and the version that ran until then; written by ``mvstack app upgrade``."""
+    command: tuple[Value, ...] = ()
+    """Program and arguments, run under systemd on the host."""
+    install: tuple[Value, ...] = ()
+    """What makes the program, run once for each version, as the app's own user, in its own directory."""
+    program: Value | None = None
+    """The file that ``install`` makes: where it is there, ``install`` is not run."""
+    packages: tuple[Package, ...] = ()
+    """Debian packages that it needs on its host."""
+    image: Image | None = None
+    """A container's, run by podman; instead of ``command``."""
+    container_port: Port | None = None
+    """Where it listens in the container; ``port`` unless given."""
+    container_user: Annotated[int, Field(ge=0, le=65534)] = 0
+    """The number of the user as whom it writes its data in the container."""
+    capabilities: tuple[Capability, ...] = ()
+    """What the container keeps of root's rights; nothing unless given."""
+    network: Literal["own", "host"] = "own"
+    """``host``: the container reaches what listens on the host's loopback."""
+    volumes: dict[AbsolutePath, Source] = {}
+    """Directories in the container, and where they lie: in the app's own directory, or from the root."""
+    environment: dict[Variable, Value] = {}
+    secrets: tuple[Annotated[AppSecret, BeforeValidator(_secret)], ...] = ()
+    """Values that only the app knows."""
     data: tuple[AbsolutePath, ...] = ()
-    """Directories it writes to."""
+    """Directories it writes to, beside its own one."""
+    database: Database = Database()
+    bucket: AppBucket | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether mvstack runs it; else it is run in another way."""
+        return bool(self.command or self.image)
 
 
 class User(Table):
@@ -270,6 +441,22 @@ class Stack(Table):
     def host_of(self, app: str) -> str:
         """The host name under which visitors reach an app."""
         return self.apps[app].host or f"{app}.{self.domain}"
+
+    def store_of(self, app: str, state: str = STATE) -> str:
+        """The address of an app's own store: who can open a store can read all of it.
+
+        On one machine it lies in the app's state directory; in a cluster it has a prefix of its own.
+        state: the services' state directory.
+        """
+        scheme, _, rest = self.store.url.partition(":")
+        place, mark, options = rest.partition("?")
+        if scheme == "lmdb":
+            return f"lmdb:{state}-app-{app}/{STORE_DIRECTORY}{mark}{options}"
+        if scheme != "fdb":
+            return self.store.url
+        given = dict(pair.partition("=")[::2] for pair in options.split("&") if pair)
+        given["prefix"] = f"{given.get('prefix', '')}app/{app}/"
+        return f"fdb:{place}?" + "&".join(f"{name}={value}" for name, value in given.items())
 
     def authority(self, host: str) -> str:
         """A host with its port, if that is not HTTPS's own."""

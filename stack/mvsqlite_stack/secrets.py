@@ -6,6 +6,7 @@ signs. Rotation lets it sign, makes a new next one, and keeps the previous one u
 signed with it have ended.
 """
 
+import base64
 import json
 import os
 import re
@@ -52,6 +53,8 @@ class Secret:
     name: str
     """Its path in the directory; ``signing`` for the key pairs."""
     kind: Kind
+    form: str = f"hex:{TOKEN_BYTES}"
+    """Of a token: ``hex``, ``base64`` or ``laravel``, and how many random bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,22 @@ def needed(stack: Stack) -> list[Secret]:
     """All secrets of a stack, in a fixed order."""
     found = [Secret(SIGNING, Kind.SIGNING), Secret(SERVICE, Kind.BYTES)]
     for app, one in stack.apps.items():
-        found += [Secret(f"apps/{app}/{name}", Kind.TOKEN) for name in one.secrets]
+        for secret in one.secrets:
+            kind = Kind.GIVEN if secret.form == "given" else Kind.TOKEN
+            found.append(Secret(f"apps/{app}/{secret.name}", kind, secret.form))
     for bucket in stack.buckets:
         found += [Secret(f"buckets/{bucket}/{name}", Kind.GIVEN) for name in ("access_key", "secret_key")]
     return found
+
+
+def token(form: str) -> str:
+    """A new random value in the form that an app wants."""
+    kind, _, size = form.partition(":")
+    data = secrets.token_bytes(int(size))
+    if kind == "hex":
+        return data.hex()
+    text = base64.b64encode(data).decode()
+    return f"base64:{text}" if kind == "laravel" else text
 
 
 class Secrets:
@@ -172,7 +187,7 @@ class Secrets:
         elif secret.kind is Kind.BYTES:
             self._write(secret.name, secrets.token_bytes(TOKEN_BYTES))
         else:
-            self._write(secret.name, secrets.token_hex(TOKEN_BYTES).encode())
+            self._write(secret.name, token(secret.form).encode())
 
     def _new_key(self) -> str:
         private = ec.generate_private_key(ec.SECP256R1())

@@ -19,7 +19,7 @@ from mvsqlite_stack.commands.common import (
 from mvsqlite_stack.errors import fail
 from mvsqlite_stack.model import Stack
 from mvsqlite_stack.plan import Action, Step, compare, files_in, perform
-from mvsqlite_stack.render.layout import SYSTEM, UNITS
+from mvsqlite_stack.render.layout import QUADLETS, SYSTEM, UNITS
 
 STYLES = {"+": "green", "-": "red", "@": "cyan"}
 VERBS = {Action.ADD: "added", Action.CHANGE: "changed", Action.REMOVE: "removed", Action.KEEP: "as declared"}
@@ -96,6 +96,7 @@ def _on_this_machine(stack: Stack, declared: dict[str, str], name: str | None, f
     own = {path: text for path, text in declared.items() if path.startswith(f"{host}/")}
     there = [f"{host}/{path}" for path in files_in(Path(SYSTEM.settings)) if not path.startswith("secrets/")]
     there += [f"{host}/systemd/{unit.name}" for unit in Path(UNITS).glob("mvstack-*")]
+    there += [f"{host}/containers/{quadlet.name}" for quadlet in Path(QUADLETS).glob("mvstack-*")]
     return compare(own, lambda path: Path(SYSTEM.place(path)), there)
 
 

@@ -1,7 +1,7 @@
 """Every file that a stack takes, host by host, made from its declaration and nothing else."""
 
 from mvsqlite_stack.model import Stack
-from mvsqlite_stack.render import kong, nginx, signin, systemd
+from mvsqlite_stack.render import apps, containers, kong, nginx, signin, systemd
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import PublicKey
 
@@ -20,7 +20,9 @@ def files(stack: Stack, keys: list[PublicKey], source: str, layout: Layout = SYS
                 found[f"{host}/kong/kong.conf"] = kong.settings(stack, layout)
             else:
                 found[f"{host}/nginx/nginx.conf"] = nginx.configuration(stack) + "\n"
-        for name, text in systemd.units(stack, host, layout).items():
+        for name, text in (systemd.units(stack, host, layout) | apps.units(stack, host, layout)).items():
             found[f"{host}/systemd/{name}"] = text
+        for name, text in containers.files(stack, host, layout).items():
+            found[f"{host}/{name}"] = text
     head = f"{MARK}{source}: change that, not this file.\n"
     return {path: head + found[path] for path in sorted(found)}

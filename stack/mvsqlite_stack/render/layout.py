@@ -1,8 +1,11 @@
 """Where things lie on a host: generated files, what services keep, and the programs that run them."""
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 UNITS = "/etc/systemd/system"
+QUADLETS = "/etc/containers/systemd"
+"""Where podman's generator looks for containers that systemd runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,22 @@ class Layout:
     def place(self, path: str) -> str:
         """Where a rendered file ``host/folder/name`` lies on its host."""
         _, folder, name = path.split("/", 2)
-        return f"{UNITS if folder == 'systemd' else f'{self.settings}/{folder}'}/{name}"
+        known = {"systemd": UNITS, "containers": QUADLETS}
+        return f"{known.get(folder, f'{self.settings}/{folder}')}/{name}"
+
+    def app(self, name: str) -> str:
+        """What an app keeps, and nobody else looks into."""
+        return f"{self.state}-app-{name}"
+
+    @property
+    def home(self) -> str:
+        """The Python environment with this package; containers see it in the same place."""
+        return str(PurePosixPath(self.programs).parent)
+
+    @property
+    def library(self) -> str:
+        """A link to the directory of the package mvsqlite_py, the same for every version of Python."""
+        return f"{self.home}/library"
 
     @property
     def keys(self) -> str:

@@ -1,9 +1,9 @@
 """Units for systemd: each service with a user of its own, and no more of the system than it needs."""
 
-from mvsqlite_stack.model import App, Stack
+from mvsqlite_stack.model import Stack
 from mvsqlite_stack.render.layout import Layout
 
-_CLOSED = """\
+CLOSED = """\
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
@@ -37,17 +37,15 @@ def units(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
         if stack.tls.acme:
             found["mvstack-certificate.service"] = _certificate(stack)
             found["mvstack-certificate.timer"] = _CERTIFICATE_TIMER
-    for name, app in stack.apps.items():
-        if app.on == host and app.command:
-            found[f"mvstack-app-{name}.service"] = _app(stack, name, app, layout)
     return found
 
 
-def _service(description: str, lines: list[str], *, capabilities: str = "") -> str:
+def service(description: str, lines: list[str], *, capabilities: str = "") -> str:
+    """A unit of a service that runs until it is stopped."""
     return (
         f"[Unit]\nDescription={description}\nAfter=network-online.target\nWants=network-online.target\n\n"
         "[Service]\n" + "\n".join(lines) + "\nRestart=on-failure\nRestartSec=2\n"
-        f"{_CLOSED}CapabilityBoundingSet={capabilities}\nAmbientCapabilities={capabilities}\n\n"
+        f"{CLOSED}CapabilityBoundingSet={capabilities}\nAmbientCapabilities={capabilities}\n\n"
         "[Install]\nWantedBy=multi-user.target\n"
     )
 
@@ -63,7 +61,7 @@ def _sign_in(stack: Stack, layout: Layout) -> str:
     ]
     if directory := _store_directory(stack):
         lines.append(f"ReadWritePaths=-{directory}")
-    return _service(f"Sign-in of {stack.domain}", lines)
+    return service(f"Sign-in of {stack.domain}", lines)
 
 
 def _store_directory(stack: Stack) -> str:
@@ -89,24 +87,7 @@ def _gateway(stack: Stack, layout: Layout) -> str:
         command = f"/usr/local/bin/kong {{}} -c {layout.settings}/kong/kong.conf -p {layout.gateway}"
         lines += ["Environment=KONG_NGINX_DAEMON=off", f"ExecStart={command.format('start')}"]
         lines.append(f"ExecReload={command.format('reload')}")
-    return _service(f"Gateway of {stack.domain}", lines, capabilities="CAP_NET_BIND_SERVICE")
-
-
-def _app(stack: Stack, name: str, app: App, layout: Layout) -> str:
-    lines = [f"User=mvstack-app-{name}", f"Group=mvstack-app-{name}", f"StateDirectory=mvstack-app-{name}"]
-    lines += [f'Environment="{key}={value}"' for key, value in app.environment.items()]
-    for secret in app.secrets:
-        lines.append(f"LoadCredential={secret}:{layout.settings}/secrets/apps/{name}/{secret}")
-        lines.append(f'Environment="{secret}_FILE=%d/{secret}"')
-    lines += [f"ReadWritePaths={path}" for path in app.data]
-    lines.append("ExecStart=" + " ".join(_word(word) for word in app.command))
-    return _service(f"{app.title or name} of {stack.domain}", lines)
-
-
-def _word(word: str) -> str:
-    """One argument: % begins a specifier of systemd's."""
-    escaped = word.replace("%", "%%")
-    return f'"{escaped}"' if " " in escaped or not escaped else escaped
+    return service(f"Gateway of {stack.domain}", lines, capabilities="CAP_NET_BIND_SERVICE")
 
 
 def _certificate(stack: Stack) -> str:
