@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import click
 
 from mvsqlite_py._cli._common import Commands, print_json
+from mvsqlite_stack.commands.apply import apply, destroy
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
@@ -42,12 +43,13 @@ def main() -> None:
     \b
     mvstack init                write stack.toml, with comments
     mvstack render DIR          every file that it takes, host by host
-    mvstack plan --against DIR  what is declared and is not there
+    mvstack plan                what is declared and is not there
+    mvstack apply               makes it so, over SSH or on this machine
     mvstack secrets list        keys and tokens beside it
     """
 
 
-for command in (init, render, plan, secrets, user_commands, key_commands):
+for command in (init, render, plan, apply, destroy, secrets, user_commands, key_commands):
     main.add_command(command)
 
 if __name__ == "__main__":
