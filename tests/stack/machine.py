@@ -124,12 +124,20 @@ class Booted:
     home: Path
     """To be HOME of programs that use SSH: its known_hosts are of use to nobody else."""
 
-    def run(self, *words: str, check: bool = True) -> str:
-        """What a command there, run by root, writes to standard output."""
+    def send(self, directory: Path, place: str) -> None:
+        """Copies a directory there, for root alone."""
+        packed = subprocess.run(["tar", "-C", str(directory), "-c", "."], capture_output=True, check=True)
+        command = self._ssh(f"umask 077 && mkdir {place} && tar -C {place} -xo")
+        subprocess.run(command, input=packed.stdout, check=True, timeout=60)
+
+    def _ssh(self, *words: str) -> list[str]:
         options = ["-i", str(self.key), "-p", str(self.port), "-o", "StrictHostKeyChecking=no"]
         options += ["-o", f"UserKnownHostsFile={self.home}/known", "-o", "LogLevel=ERROR"]
-        command = ["ssh", *options, "root@127.0.0.1", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        return ["ssh", *options, "root@127.0.0.1", *words]
+
+    def run(self, *words: str, check: bool = True) -> str:
+        """What a command there, run by root, writes to standard output."""
+        done = subprocess.run(self._ssh(*words), capture_output=True, text=True, check=False, timeout=60)
         assert not check or done.returncode == 0, done.stderr + done.stdout
         return done.stdout
 

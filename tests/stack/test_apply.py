@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateways import wait_for
 from household import DOMAIN, LOGIN, certificate, free_ports
 from machine import PYTHON, Booted, booted, why_not
 
@@ -36,8 +38,7 @@ sign_in = {sign_in}
 certificates = {certificates}
 status = {status}
 [tls]
-certificate = "/etc/trial/cert.pem"
-key = "/etc/trial/key.pem"
+acme = "anna@example.org"
 [users.anna]
 name = "Anna Ärmel"
 [apps.notes]
@@ -51,6 +52,25 @@ on = "home"
 port = {old}
 allow = ["*"]
 command = ["/usr/bin/python3", "-m", "http.server", "{{port}}", "--bind", "{{listen}}"]
+"""
+CERTBOT = """\
+#!/bin/sh
+# What certbot does at the end of a good day: it has a certificate, and runs the hook that is given last.
+set -e
+mkdir -p /etc/letsencrypt/live/mvstack
+cp /etc/trial/cert.pem /etc/letsencrypt/live/mvstack/fullchain.pem
+cp /etc/trial/key.pem /etc/letsencrypt/live/mvstack/privkey.pem
+echo "fetched" >>/var/log/letsencrypt/letsencrypt.log
+for hook; do :; done
+RENEWED_LINEAGE=/etc/letsencrypt/live/mvstack sh -c "$hook"
+"""
+INSTALLED = """
+Package: certbot
+Status: install ok installed
+Maintainer: nobody <nobody@example.org>
+Architecture: all
+Version: 99
+Description: stands in for that which asks an authority
 """
 PORTS = ("http", "https", "sign_in", "certificates", "status", "notes", "old")
 
@@ -102,6 +122,13 @@ class Home:
             response.begin()
             return response.status, response.read().decode()
 
+    def knows_the_certificate(self) -> bool:
+        """Whether the gateway has that which certbot has fetched, no more that which stood in for it."""
+        try:
+            return self.ask(LOGIN)[0] == 200
+        except ssl.SSLCertVerificationError:
+            return False
+
     def property_of(self, unit: str, name: str) -> str:
         return self.machine.run("systemctl", "show", "--value", "-p", name, unit).strip()
 
@@ -114,6 +141,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     directory = tmp_path_factory.mktemp("home")
     certificate(directory)
     files = {f"/etc/trial/{name}": (directory / name).read_text() for name in ("cert.pem", "key.pem")}
+    files["/usr/bin/certbot"] = CERTBOT
+    files["/var/lib/dpkg/status"] = Path("/var/lib/dpkg/status").read_text() + INSTALLED
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     with booted(directory, files) as machine:
         one = Home(directory, machine, ports["https"])
@@ -128,6 +157,7 @@ def test_a_household_is_set_up(home: Home) -> None:
     planned = home.json("plan")
     applied = home.json("apply", "--yes")
     assert (applied["changes"], applied["failed"]) == (planned, {})
+    wait_for("the fetched certificate", home.knows_the_certificate)
     status, page = home.ask(LOGIN)
     assert (status, "Sign in" in page) == (200, True)
     assert home.ask(f"notes.{DOMAIN}")[0] in (302, 303, 401)
@@ -135,14 +165,29 @@ def test_a_household_is_set_up(home: Home) -> None:
     status, page = home.ask(LOGIN, f"{link.path}?{link.query}")
     assert (status, "Welcome, Anna Ärmel" in page) == (200, True)
     _see_whose_files_are(home)
-    assert "Nothing was changed." in home.mvstack("apply", "--yes")
+    assert "Nothing was changed." in home.mvstack("apply")
+
+
+def test_the_machine_itself_sees_the_same(home: Home) -> None:
+    """Without SSH, with the programs that it was given."""
+    lines = [line for line in home.file.read_text().splitlines() if not line.startswith(("ssh_", "address"))]
+    copy = home.directory / "copy"
+    copy.mkdir()
+    (copy / "stack.toml").write_text(
+        "\n".join(lines).replace("[hosts.home]", '[hosts.home]\naddress = "localhost"')
+    )
+    shutil.copytree(home.directory / "secrets", copy / "secrets")
+    home.machine.send(copy, "/root/copy")
+    said = home.machine.run("cd /root/copy && /opt/mvstack/bin/mvstack plan")
+    assert said == "Everything is as declared.\n"
 
 
 def _see_whose_files_are(home: Home) -> None:
     """The sign-in service's are its own, even when root has used them; secrets are for nobody else."""
     assert "anna" in home.machine.run("/opt/mvstack/bin/mvstack", "user", "list")
     assert home.machine.run("systemctl start mvstack-gc.service && echo done") == "done\n"
-    assert home.machine.run("find", "/var/lib/mvstack", "!", "-user", "mvstack") == ""
+    others = "find /var/lib/mvstack ! -user mvstack ! -path '/var/lib/mvstack/tls*'"
+    assert home.machine.run(others) == ""
     secrets = "/etc/mvstack/secrets /var/lib/mvstack/signin/keys"
     assert home.machine.run(f"find {secrets} -type f ! -perm 0600") == ""
     assert home.machine.run(f"find {secrets} -type f").count("\n") == 5
@@ -170,13 +215,14 @@ def test_what_cannot_work_leaves_what_runs(home: Home) -> None:
     """A certificate that is none, and a declaration that needs the gateway to read it again."""
     before = home.file.read_text()
     configuration = home.machine.run("cat", "/etc/mvstack/nginx/nginx.conf")
-    home.machine.run("cp /etc/trial/cert.pem /etc/trial/kept.pem && echo none >/etc/trial/cert.pem")
+    certificate = "/var/lib/mvstack/tls/fullchain.pem"
+    home.machine.run(f"cp -p {certificate} {certificate}.kept && echo none >{certificate}")
     home.change('allow = ["*"]\ncommand', 'allow = ["*"]\npublic_paths = ["/about"]\ncommand')
     said = home.mvstack("apply", "--yes", status=1)
     assert "cannot load certificate" in said
     assert home.machine.run("cat", "/etc/mvstack/nginx/nginx.conf") == configuration
     assert home.ask(LOGIN)[0] == 200
-    home.machine.run("cp /etc/trial/kept.pem /etc/trial/cert.pem")
+    home.machine.run(f"mv {certificate}.kept {certificate}")
     home.file.write_text(before)
 
 

@@ -113,7 +113,8 @@ def _certificate(stack: Stack) -> str:
         f"[Unit]\nDescription=Certificate of {stack.domain}\nAfter=network-online.target\n"
         f"Wants=network-online.target\n\n[Service]\nType=oneshot\nExecStart={command.replace('$', '$$')}\n"
         f"{CLOSED}CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE\n"
-        "ReadWritePaths=-/etc/letsencrypt -/var/lib/letsencrypt -/var/log/letsencrypt\n"
+        "ConfigurationDirectory=letsencrypt\nStateDirectory=letsencrypt\nStateDirectoryMode=0700\n"
+        "LogsDirectory=letsencrypt\nLogsDirectoryMode=0700\n"
         f"ReadWritePaths={' '.join(sorted(places))}\n"
     )
 
