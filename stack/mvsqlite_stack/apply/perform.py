@@ -19,6 +19,8 @@ PARCEL = "parcel.tar"
 OLD_KEPT = 2
 """Environments that stay on a host: the one in use, and the one before it."""
 START_SECONDS = 30
+RESTARTS_MOST = 2
+"""Tries that a unit has to begin well; systemd goes on trying."""
 JOURNAL_LINES = 20
 FAILED = "mvstack-failed "
 """What a script says, before the names of units that do not run."""
@@ -105,7 +107,7 @@ def _program(wanted: Wanted, decision: Decision, parcel: Parcel) -> Iterator[str
     home, wheel = wanted.layout.home, wanted.wheel
     new = f"{home}-{wheel.digest}"
     python = f"{shlex.quote(wanted.python)} -I"
-    yield f"mv {parcel.add(wheel.data)} {shlex.quote(wheel.name)}"
+    yield f"mv {parcel.add(wheel.make())} {shlex.quote(wheel.name)}"
     yield f"rm -rf {new}"
     yield f'{python} -m venv {new} >venv.log 2>&1 || fail "$(tail -n 5 venv.log)"'
     pip = f"{new}/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir"
@@ -219,6 +221,7 @@ def look(wanted: Wanted, decision: Decision) -> str:
 for u in {names}; do
   n=0
   until systemctl is-active -q $u || systemctl is-failed -q $u || [ $n -ge {tries} ]; do
+    [ "$(systemctl show --value -p NRestarts $u)" -lt {RESTARTS_MOST} ] || break
     n=$((n + 1)); sleep 0.5
   done
 done

@@ -7,7 +7,7 @@ import io
 import platform
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,12 +32,10 @@ class Wheel:
 
     name: str
     """Of the file."""
-    data: bytes = field(repr=False)
-
-    @property
-    def digest(self) -> str:
-        """By which an environment made of it is known."""
-        return hashlib.sha256(self.data).hexdigest()[:DIGEST_CHARACTERS]
+    digest: str
+    """By which an environment made of it is known."""
+    make: Callable[[], bytes] = field(repr=False, compare=False)
+    """The file's bytes, made when they are needed."""
 
     def fits(self, python: tuple[int, int], machine: str) -> bool:
         """Whether a Python of that version can run it on such a machine."""
@@ -56,7 +54,8 @@ def read(file: Path) -> Wheel:
     if not _NAME.fullmatch(file.name):
         raise fail(file, "it is not a wheel of this package", "Build one with: pip wheel --no-deps .")
     try:
-        return Wheel(file.name, file.read_bytes())
+        data = file.read_bytes()
+        return Wheel(file.name, _digest([data]), lambda: data)
     except OSError as error:
         raise fail(file, error.strerror or "it cannot be read", "Name a file that you can read") from error
 
@@ -73,7 +72,15 @@ def of_this_installation() -> Wheel:
         f"Wheel-Version: 1.0\nGenerator: mvstack\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
     )
     members[f"{about}.dist-info/entry_points.txt"] = _entry_points(distribution).encode()
-    return Wheel(f"{about}-{tag}.whl", _zipped(members, f"{about}.dist-info/RECORD"))
+    digest = _digest(part for name, data in members.items() for part in (name.encode(), data))
+    return Wheel(f"{about}-{tag}.whl", digest, lambda: _zipped(members, f"{about}.dist-info/RECORD"))
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(hashlib.sha256(part).digest())
+    return whole.hexdigest()[:DIGEST_CHARACTERS]
 
 
 def _python() -> str:

@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from mvsqlite_py._cli._common import NeedsYesError, Typed, has_terminal, print_json, show_table
-from mvsqlite_stack.signin import invitations
 from mvsqlite_stack.signin.accounts import AccountError, User
 from mvsqlite_stack.signin.activity import Visitor
 from mvsqlite_stack.signin.owner import become_owner_of
 from mvsqlite_stack.signin.passwords import PasswordError
-from mvsqlite_stack.signin.service import Service
 from mvsqlite_stack.signin.settings import PLACE, VARIABLE, SettingsError, read
 from mvsqlite_stack.signin.web.agents import agent_words
+
+if TYPE_CHECKING:  # it takes as long to load as all other commands together
+    from mvsqlite_stack.signin.service import Service
 
 EVENTS_SHOWN = 50
 
@@ -31,7 +32,7 @@ EVENTS_SHOWN = 50
 class Session:
     """One command: the service it works on, and how it tells its result."""
 
-    service: Service
+    service: "Service"
     json: bool
     by: str
     """Who runs it, for the history."""
@@ -80,6 +81,9 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @wraps(function)
     def run(path: Path | None, as_json: bool, **options: Any) -> Any:
+        # Before it becomes somebody else, who may not be able to read libraries of root's.
+        from mvsqlite_stack.signin.service import Service
+
         by, place = _by(), _place(path)
         settings = read(place)
         become_owner_of(settings.keys)
@@ -175,6 +179,8 @@ def _facts(session: Session, user: User) -> dict[str, Any]:
 @command
 def invite(session: Session, name: str) -> None:
     """Make a link with which a user can set a password, once. Earlier ones end."""
+    from mvsqlite_stack.signin import invitations
+
     user = session.service.accounts.get(name)
     link = invitations.invite(session.service, user)
     session.note("invited", user)
@@ -197,6 +203,8 @@ def sync(session: Session, file: IO[str] | None, dry_run: bool, disable_missing:
     Who is missing is added without a password, and gets a link to set one. Names that people see are
     changed to those declared; groups are in the settings. Nobody is removed.
     """
+    from mvsqlite_stack.signin import invitations
+
     with file or (session.directory / "users.toml").open() as source:
         wanted = invitations.declared(source.read())
     links: dict[str, str] = {}
