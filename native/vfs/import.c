@@ -5,9 +5,11 @@
 
 #include "../base/logging.h"
 #include "../route/aside.h"
+#include "../route/writers.h"
 #include "vfs.h"
 
 #define BUSY_MS 2000          /* how long to wait for whoever writes to the file */
+#define LOOK_MS 20            /* how often to look meanwhile */
 #define HIDDEN ".importing-"  /* how the name of a database begins while it is imported */
 
 typedef struct import {
@@ -22,11 +24,15 @@ typedef struct import {
 
 /* ---- SQLite -------------------------------------------------------------------- */
 
+static int in_use(import *i)
+{
+    return mv_fail(MV_BUSY, "%.300s cannot be taken in while another process has it open: stop that first", i->path);
+}
+
 static int sqlite_failed(import *i, sqlite3 *db, int rc)
 {
-    int busy = (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED;
-    if (busy)
-        return mv_fail(MV_BUSY, "%.300s cannot be taken in while another process has it open: stop that first", i->path);
+    if ((rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED)
+        return in_use(i);
     if ((rc & 0xff) == SQLITE_NOTADB)
         return mv_fail(MV_MISUSE, "%.300s is no SQLite database (or an encrypted one): it cannot be taken in", i->path);
     return mv_fail((rc & 0xff) == SQLITE_FULL ? MV_FULL : MV_IO, "cannot take in %.200s: %.200s", i->path,
@@ -78,6 +84,20 @@ static int still_there(import *i)
     if (stat(i->path, &now) != 0 || now.st_ino != i->file.st_ino || now.st_dev != i->file.st_dev)
         return mv_fail(MV_BUSY, "%.300s was taken in by another process at the same time: open it again", i->path);
     return MV_OK;
+}
+
+/* Who has the file open and is idle holds no lock of SQLite's, and would go on writing to the file that
+ * was moved aside. Before this process opens it: the kernel counts writers, whoever they are. */
+static int wait_for_writers(import *i)
+{
+    int rc = MV_OK;
+    for (int ms = 0; !rc && mvr_has_writer(i->path); ms += LOOK_MS) {
+        if (ms >= BUSY_MS)
+            return in_use(i);
+        i->copy->fallback->xSleep(i->copy->fallback, LOOK_MS * 1000);
+        rc = still_there(i);
+    }
+    return rc;
 }
 
 /* ---- the hidden copy -------------------------------------------------------------- */
@@ -227,7 +247,9 @@ static int move_aside(import *i)
 
 static int take_in(import *i)
 {
-    int rc = open_source(i);
+    int rc = wait_for_writers(i);
+    if (!rc)
+        rc = open_source(i);
     if (!rc)
         rc = still_there(i);
     if (!rc)

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from mvsqlite_stack.model import App, Stack
+from pydantic_core import PydanticCustomError
+
+from mvsqlite_stack.model import App, Stack, check_image
 
 Finding = tuple[tuple[str, ...], str, str]
 """The key below the app, what is wrong, and the way out."""
@@ -44,6 +46,12 @@ def _versions(app: App) -> Iterator[Finding]:
     said = [app.image, app.program, *app.command, *app.install, *app.environment.values()]
     if app.version is None and any("{version}" in text for text in said if text):
         yield ("version",), "it is missing, and {version} is named", 'Say version = "..."'
+    if app.image and app.version:
+        try:
+            check_image(app.image.replace("{version}", app.version))
+        except PydanticCustomError as error:
+            context = error.context or {}
+            yield ("version",), str(context["what"]), str(context["remedy"])
     if app.image and "{state}" in "".join(app.environment.values()):
         yield ("environment",), "{state} is a directory of the host", "Name the path in the container"
 
@@ -58,7 +66,9 @@ def _database(app: App) -> Iterator[Finding]:
         for pattern in database.map:
             if app.image and "{state}" in pattern:
                 yield ("database", "map"), f"{pattern!r} is no path in the container", "Name it as seen there"
-    elif database.map and database.route != "file":
+    if database.dump and database.route != "server":
+        yield ("database", "dump"), "only a server is dumped", 'Remove it, or say route = "server"'
+    if database.map and database.route in ("server", "none"):
         yield ("database", "map"), f"route {database.route!r} has no files", "Remove it, or choose a route"
 
 
@@ -73,15 +83,16 @@ def _bucket(stack: Stack, app: App) -> Iterator[Finding]:
 
 
 def _names(app: App) -> Iterator[Finding]:
-    """Each variable has one origin."""
-    bucket = [*app.bucket.variables, *app.bucket.environment] if app.bucket else []
-    told = [one.name if one.by == "variable" else f"{one.name}_FILE" for one in app.secrets]
+    """Each variable has one origin; but what comes with a bucket takes the place of what is said without."""
+    bucket = list(app.bucket.variables) if app.bucket else []
+    instead = list(app.bucket.environment) if app.bucket else []
     secrets = {one.name for one in app.secrets}
-    counted = Counter([*(one.name for one in app.secrets), *bucket, *app.environment])
+    told = {one.name if one.by == "variable" else f"{one.name}_FILE" for one in app.secrets}
+    without = [name for name in app.environment if name not in instead]
+    counted = Counter([*(one.name for one in app.secrets), *bucket, *instead, *without])
     for variable, count in counted.items():
         if count > 1:
             where = "secrets" if variable in secrets else "bucket"
             yield (where,), f"{variable} is named twice", "Name it in one place, once"
-    for variable in sorted({*told} & {*app.environment}):
-        if variable not in secrets:
-            yield ("secrets",), f"{variable} is in environment too", "Remove it there"
+    for variable in sorted(told & {*app.environment} - secrets):
+        yield ("secrets",), f"{variable} is in environment too", "Remove it there"

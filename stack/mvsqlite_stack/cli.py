@@ -7,12 +7,14 @@ from typing import Any, NoReturn
 import click
 
 from mvsqlite_py._cli._common import Commands, print_json
+from mvsqlite_stack.commands.app import app
 from mvsqlite_stack.commands.apply import apply, destroy
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.signin.commands import key_commands, user_commands
+from mvsqlite_stack.status.commands import status_commands
 
 
 class StackCommands(Commands):
@@ -42,6 +44,7 @@ def main() -> None:
 
     \b
     mvstack init                write stack.toml, with comments
+    mvstack app add NAME        an app, from a recipe
     mvstack render DIR          every file that it takes, host by host
     mvstack plan                what is declared and is not there
     mvstack apply               makes it so, over SSH or on this machine
@@ -49,7 +52,18 @@ def main() -> None:
     """
 
 
-for command in (init, render, plan, apply, destroy, secrets, user_commands, key_commands):
+for command in (
+    init,
+    app,
+    render,
+    plan,
+    apply,
+    destroy,
+    secrets,
+    user_commands,
+    key_commands,
+    status_commands,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

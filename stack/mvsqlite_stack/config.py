@@ -17,7 +17,7 @@ from mvsqlite_stack.places import Path as Place
 from mvsqlite_stack.places import line_of, line_of_syntax_error
 
 FILE_NAME = "stack.toml"
-PORTS = ("http", "https", "sign_in", "certificates", "status")
+PORTS = ("http", "https", "sign_in", "certificates", "status", "status_page")
 
 _SECRET_KEY = re.compile(
     r"(?i)(^|[_-])(pass(word|wd|phrase)?|secret|token|credential|api_?key|(private|access|secret|app|auth)_?key)s?$"
@@ -134,6 +134,7 @@ class Findings:
         self._check_ports(stack)
         for name in stack.apps:
             self._check_app(stack, name)
+        self._check_status(stack)
 
     def _check_hosts(self, stack: Stack) -> None:
         count = sum(host.gateway for host in stack.hosts.values())
@@ -154,6 +155,8 @@ class Findings:
         """Every host name below the domain, each once."""
         named: dict[str, str] = {stack.sign_in_host: "the sign-in service"}
         hosts: list[tuple[Place, str]] = [(("stack", "sign_in_host"), stack.sign_in_host)]
+        if stack.status.enabled:
+            hosts.append((("status", "host"), stack.status_host))
         hosts += [(("apps", name, "host"), stack.host_of(name)) for name in stack.apps]
         for i, (place, host) in enumerate(hosts):
             if not host.endswith(f".{stack.domain}"):
@@ -162,7 +165,7 @@ class Findings:
                 continue
             if host in named:
                 self.add(place, f"{host} is the host of {named[host]} already", "Give it a host of its own")
-            named.setdefault(host, f"apps.{place[1]}")
+            named.setdefault(host, f"apps.{place[1]}" if place[0] == "apps" else "the status page")
 
     def _check_ports(self, stack: Stack) -> None:
         gateways = [name for name, host in stack.hosts.items() if host.gateway]
@@ -177,7 +180,7 @@ class Findings:
         for name, app in stack.apps.items():
             if who := taken.get((app.on, app.port)):
                 what = f"port {app.port} on {app.on} is that of {who} already"
-                self.add(("apps", name, "port"), what, f"Choose another, such as {_free_port(stack, app.on)}")
+                self.add(("apps", name, "port"), what, f"Choose another, such as {free_port(stack, app.on)}")
             taken.setdefault((app.on, app.port), f"apps.{name}")
 
     def _check_app(self, stack: Stack, name: str) -> None:
@@ -199,6 +202,15 @@ class Findings:
         for key, what, remedy in findings(stack, name):
             self.add((*place, *key), what, remedy)
 
+    def _check_status(self, stack: Stack) -> None:
+        for name in stack.status.hide:
+            if name not in stack.apps:
+                remedy = f"Use one of: {', '.join(stack.apps)}" if stack.apps else "Remove it"
+                self.add(("status", "hide"), f"there is no app {name!r}", remedy)
+        if stack.status.timeout_seconds > stack.status.interval_seconds:
+            what = f"a check may take longer than the {stack.status.interval_seconds} s until the next one"
+            self.add(("status", "timeout_seconds"), what, "Choose a shorter time, or a longer interval")
+
 
 def _validate(data: dict[str, Any]) -> Stack:
     """TOML has lists where the model has tuples; all else must be of the type declared."""
@@ -215,6 +227,8 @@ def _looks_secret(place: Place, value: str) -> bool:
     names = [part for part in place if isinstance(part, str)]
     if len(names) > 2 and names[0] == "apps" and names[2] == "secrets":
         return False  # names of secrets
+    if len(names) > 2 and names[0] == "apps" and names[2] in ("version", "upgrades"):
+        return False  # perhaps digests
     if len(names) > 4 and (names[0], names[2], names[3]) == ("apps", "bucket", "variables"):
         return False  # names of variables, and of what they get
     is_path = value.startswith("/")
@@ -230,11 +244,12 @@ def _secret(place: Place) -> str:
     return names[-1]
 
 
-def _free_port(stack: Stack, host: str) -> int:
+def free_port(stack: Stack, host: str, first: int = 8081) -> int:
+    """The first port from there on that nothing declared has on a host."""
     taken = {app.port for app in stack.apps.values() if app.on == host} | {
         getattr(stack.ports, key) for key in PORTS
     }
-    return next(port for port in range(8081, 65536) if port not in taken)
+    return next(port for port in range(first, 65536) if port not in taken)
 
 
 def _fields(place: Place) -> Iterator[str]:

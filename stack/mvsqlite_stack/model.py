@@ -16,6 +16,8 @@ EVERYBODY = "*"
 """In ``allow``: every user. ``@name`` is a group, anything else a user's name."""
 SIGN_IN_LABEL = "login"
 """The label of the sign-in host below the domain, unless ``sign_in_host`` says otherwise."""
+STATUS_LABEL = "status"
+"""The label of the status page's host, unless ``[status] host`` says otherwise."""
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
@@ -118,8 +120,9 @@ def _value(text: str) -> str:
     return text
 
 
-def _image(name: str) -> str:
-    found = _IMAGE.fullmatch(_PLACEHOLDER.sub("0", name))
+def check_image(name: str) -> str:
+    """An image's name, if it is always the same program. Raises PydanticCustomError."""
+    found = _IMAGE.fullmatch(_PLACEHOLDER.sub("0" * 64, name))
     if not found:
         raise wrong(
             f"{name!r} is not an image's full name", "Write registry and all, as docker.io/who/what:1.2"
@@ -179,7 +182,7 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute)]
 Variable = Annotated[str, AfterValidator(_variable)]
 Value = Annotated[str, AfterValidator(_value)]
 """Plain text with placeholders."""
-Image = Annotated[str, AfterValidator(_image)]
+Image = Annotated[str, AfterValidator(check_image)]
 Package = Annotated[str, _matching(_PACKAGE, "a Debian package", "Write its name, or name=version")]
 Capability = Annotated[str, _matching(_CAPABILITY, "a capability", "Write it as CHOWN, without CAP_")]
 SecretForm = Annotated[
@@ -262,6 +265,8 @@ class Ports(Table):
     """Of certbot while it fetches a certificate, on loopback."""
     status: Port = 8403
     """Of Kong's own health, on loopback."""
+    status_page: Port = 8404
+    """Of the status page, on loopback."""
 
 
 class Limits(Table):
@@ -290,6 +295,8 @@ class Database(Table):
     """Paths as the program names them (in a container: there), and the databases' names."""
     take_in: bool = True
     """Whether ordinary files that are there already become databases when they are first opened."""
+    dump: tuple[Value, ...] = ()
+    """Of a server's: what prints a dump of it as SQL, run by root on its host every night."""
     why: str = ""
     """The reasons, for people."""
 
@@ -408,6 +415,35 @@ class DataStore(Table):
     )
 
 
+class StatusPage(Table):
+    """``[status]``: the public page that says how things are."""
+
+    enabled: bool = True
+    host: Host | None = None
+    """``status.<domain>`` unless given."""
+    hide: tuple[Name, ...] = ()
+    """Apps that it neither names nor checks."""
+    contact: Plain = ""
+    """A line at its foot for whoever needs help."""
+    connect: Annotated[str, Field(pattern=r"^(?:dns|[A-Za-z0-9.:_-]+)$")] | None = None
+    """Where checks from outside reach the gateway: an address; ``dns``: where the hosts' names lead. Unless
+    given, where the gateway listens."""
+    authority: AbsolutePath | None = None
+    """Certificates of an authority that the system does not know, to check the gateway's with."""
+    interval_seconds: Annotated[int, Field(ge=2, le=3600)] = 30
+    timeout_seconds: Annotated[int, Field(ge=1, le=300)] = 10
+    slow_seconds: Annotated[int, Field(ge=1, le=300)] = 2
+    failures: Annotated[int, Field(ge=1, le=20)] = 2
+    """Failed checks in a row before something is said to be down."""
+    backup_hours_max: Annotated[int, Field(ge=1)] = 26
+    drill_days_max: Annotated[int, Field(ge=1)] = 35
+    lag_seconds_max: Annotated[int, Field(ge=1)] = 300
+    certificate_days_min: Annotated[int, Field(ge=1)] = 14
+    """What is older, further behind or ends sooner is said to be so."""
+    requests_per_second: Annotated[int, Field(ge=1)] = 20
+    """From one address; for a moment, twice as many."""
+
+
 class Bucket(Table):
     """``[buckets.NAME]``: S3; its keys lie in the secrets directory."""
 
@@ -427,6 +463,7 @@ class Stack(Table):
     ports: Ports = Ports()
     limits: Limits = Limits()
     store: DataStore = DataStore()
+    status: StatusPage = StatusPage()
     buckets: dict[Name, Bucket] = {}
 
     @property
@@ -436,6 +473,16 @@ class Stack(Table):
     @property
     def sign_in_host(self) -> str:
         return self.stack.sign_in_host or f"{SIGN_IN_LABEL}.{self.domain}"
+
+    @property
+    def status_host(self) -> str:
+        return self.status.host or f"{STATUS_LABEL}.{self.domain}"
+
+    @property
+    def public_hosts(self) -> list[str]:
+        """All that the gateway answers for."""
+        page = [self.status_host] if self.status.enabled else []
+        return [self.sign_in_host, *page, *map(self.host_of, self.apps)]
 
     @property
     def gateway_host(self) -> str:

@@ -24,6 +24,13 @@ def line_of(text: str, path: Path) -> int | None:
     return None
 
 
+def table_lines(text: str) -> list[tuple[tuple[str, ...], int, int]]:
+    """Each table's name, the line of its header from 0, and the line after its last one."""
+    headers = [(names, number - 1) for names, number, is_table in _lines(text) if is_table]
+    ends = [first for _, first in headers[1:]] + [len(text.splitlines())]
+    return [(names, first, end) for (names, first), end in zip(headers, ends, strict=True)]
+
+
 def line_of_syntax_error(error: tomllib.TOMLDecodeError, text: str) -> int:
     """The line that tomllib complains about; the last one if it met the end of the file."""
     found = _AT_LINE.search(str(error))
@@ -32,6 +39,11 @@ def line_of_syntax_error(error: tomllib.TOMLDecodeError, text: str) -> int:
 
 def _keys(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
     """Every key and table with its line; where one is named twice (a table, its parts), the last."""
+    return ((names, number) for names, number, _ in _lines(text))
+
+
+def _lines(text: str) -> Iterator[tuple[tuple[str, ...], int, bool]]:
+    """Every key and table with its line, and whether it is a table's."""
     table: tuple[str, ...] = ()
     fence = ""
     depth = 0
@@ -45,9 +57,9 @@ def _keys(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
             continue
         if header := _HEADER.fullmatch(line):
             table = _parts(header["key"])
-            yield table, number
+            yield table, number, True
         elif entry := _ENTRY.fullmatch(line):
-            yield (*table, *_parts(entry["key"])), number
+            yield (*table, *_parts(entry["key"])), number, False
             fence = next((mark for mark in _FENCES if entry["value"].count(mark) % 2), "")
             depth = 0 if fence else max(0, _opened(entry["value"]))
 

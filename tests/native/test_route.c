@@ -6,6 +6,7 @@
 #include "../../native/route/map.h"
 #include "../../native/route/pattern.h"
 #include "../../native/route/stub.h"
+#include "../../native/route/writers.h"
 #include "check.h"
 #include "kit.h"
 #include "test_route.h"
@@ -284,6 +285,62 @@ static void threads_may_put_one_at_the_same_time(void)
         pthread_join(threads[i], NULL);
 }
 
+/* Opens a file in another process, asks whether it has a writer, and ends that process. */
+static int has_writer_elsewhere(const char *path, int how)
+{
+    int ready[2], ended[2];
+    char byte = 0;
+    CHECK(pipe(ready) == 0 && pipe(ended) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(ended[1]);
+        _exit(open(path, how) < 0 || write(ready[1], &byte, 1) != 1 || read(ended[0], &byte, 1) != 0);
+    }
+    CHECK(read(ready[0], &byte, 1) == 1);
+    int found = mvr_has_writer(path);
+    close(ended[1]);
+    kit_wait(child);
+    close(ended[0]), close(ready[0]), close(ready[1]);
+    return found;
+}
+
+static void whoever_has_a_file_open_for_writing_is_seen(void)
+{
+    char path[KIT_PATH];
+    kit_directory(path);
+    snprintf(path + strlen(path), sizeof path - strlen(path), "/file");
+    CHECK(!mvr_has_writer(path));
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    CHECK(mvr_has_writer(path));
+    close(fd);
+    CHECK(!mvr_has_writer(path));
+    CHECK(has_writer_elsewhere(path, O_RDWR));
+    CHECK(has_writer_elsewhere(path, O_WRONLY));
+    CHECK(!has_writer_elsewhere(path, O_RDONLY));
+    CHECK(!mvr_has_writer(path));
+    CHECK(!mvr_has_writer("/dev/null"));
+}
+
+static void asking_drops_no_lock_of_this_process(void)
+{
+    char path[KIT_PATH];
+    kit_directory(path);
+    snprintf(path + strlen(path), sizeof path - strlen(path), "/file");
+    close(open(path, O_WRONLY | O_CREAT, 0600));
+    int reader = open(path, O_RDONLY);
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    CHECK(fcntl(reader, F_SETLK, &lock) == 0);
+    CHECK(!mvr_has_writer(path));
+    pid_t child = fork();
+    if (child == 0) {
+        int other = open(path, O_WRONLY);
+        struct flock asked = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+        _exit(other < 0 || fcntl(other, F_GETLK, &asked) != 0 || asked.l_type != F_RDLCK);
+    }
+    kit_wait(child);
+    close(reader);
+}
+
 int main(int argc, char **argv)
 {
     /* read once by the process, for route_files */
@@ -303,6 +360,8 @@ int main(int argc, char **argv)
     RUN(a_stub_of_a_newer_release_or_a_damaged_one_is_told);
     RUN(a_stub_that_cannot_be_put_changes_nothing);
     RUN(threads_may_put_one_at_the_same_time);
+    RUN(whoever_has_a_file_open_for_writing_is_seen);
+    RUN(asking_drops_no_lock_of_this_process);
     route_files();
     return check_end();
 }

@@ -131,6 +131,39 @@ def test_a_file_in_use_is_not_taken_in(routed: Routed, journal: str) -> None:
     assert count(routed) == ROWS
 
 
+@pytest.mark.parametrize("journal", ["delete", "truncate"])
+def test_a_file_that_somebody_has_open_and_idle_is_not_taken_in(routed: Routed, journal: str) -> None:
+    """It holds no lock, and would go on writing to a file that is no longer the database."""
+    path = make_file(routed, f"journal_mode={journal}")
+    user = sqlite3.connect(path, isolation_level=None)
+    user.execute("INSERT INTO t(b) VALUES ('row of the idle one')")
+    routed.extra["MVSQLITE_LOG"] = "warn"
+    done = routed.run("tell(failure(lambda: sqlite3.connect('notes.db')))")
+    assert done.told == ["database is locked"]
+    assert "another process has it open" in done.messages
+    user.execute("INSERT INTO t(b) VALUES ('row that it writes later')")
+    user.close()
+    assert count(routed) == ROWS + 2
+
+
+def test_a_file_that_this_program_has_open_is_not_taken_in(routed: Routed) -> None:
+    make_file(routed)
+    done = routed.run("""
+        plain = sqlite3.connect("file:notes.db?vfs=unix", uri=True)
+        rows(plain, "SELECT count(*) FROM t")
+        tell(failure(lambda: sqlite3.connect("notes.db")))
+        plain.close()
+        tell(rows(sqlite3.connect("notes.db"), "SELECT count(*) FROM t"))
+    """)
+    assert done.told == ["database is locked", [[ROWS]]]
+
+
+def test_a_file_that_is_only_read_is_taken_in(routed: Routed) -> None:
+    path = make_file(routed)
+    with path.open("rb"):
+        assert count(routed) == ROWS
+
+
 def test_a_database_of_that_name_with_other_contents_is_not_overwritten(routed: Routed) -> None:
     path = make_file(routed)
     with routed.store as store:

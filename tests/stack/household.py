@@ -23,7 +23,9 @@ from mvsqlite_stack.render.identity import COOKIE
 from mvsqlite_stack.secrets import KEYS, Secrets
 
 DOMAIN = "home.example.org"
-NOTES, FEEDS, WIKI, LOGIN = (f"{name}.{DOMAIN}" for name in ("notes", "feeds", "wiki", "login"))
+NOTES, FEEDS, WIKI, LOGIN, STATUS = (
+    f"{name}.{DOMAIN}" for name in ("notes", "feeds", "wiki", "login", "status")
+)
 APPS = ("notes", "feeds", "wiki")
 HEADER_KILOBYTES = 8
 UPLOAD_MEGABYTES = 1
@@ -41,6 +43,7 @@ https = {https}
 sign_in = {sign_in}
 certificates = {certificates}
 status = {status}
+status_page = {status_page}
 [limits]
 header_seconds = 1
 body_seconds = 1
@@ -50,6 +53,8 @@ certificate = "{certificate}"
 key = "{key}"
 [store]
 url = "lmdb:{directory}/store"
+[status]
+requests_per_second = 1000
 [users.anna]
 name = "Anna Ärmel"
 groups = ["family"]
@@ -178,7 +183,7 @@ class Household:
 
 def declare(directory: Path, gateway: str, **ports: int) -> Household:
     """Writes stack.toml, secrets and a certificate, and reads them; ports: those given from outside."""
-    names = ("http", "https", "sign_in", "certificates", "status", *APPS)
+    names = ("http", "https", "sign_in", "certificates", "status", "status_page", *APPS)
     chosen = dict(zip(names, free_ports(len(names)), strict=True)) | ports
     certificate(directory)
     file = directory / "stack.toml"

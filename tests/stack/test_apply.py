@@ -39,6 +39,7 @@ https = {https}
 sign_in = {sign_in}
 certificates = {certificates}
 status = {status}
+status_page = {status_page}
 [tls]
 acme = "anna@example.org"
 [users.anna]
@@ -74,7 +75,7 @@ Architecture: all
 Version: 99
 Description: stands in for that which asks an authority
 """
-PORTS = ("http", "https", "sign_in", "certificates", "status", "notes", "old")
+PORTS = ("http", "https", "sign_in", "certificates", "status", "status_page", "notes", "old")
 
 
 @dataclass
@@ -205,6 +206,7 @@ def test_a_change_is_made_as_planned(home: Home) -> None:
     assert done == {
         ("mvstack-app-old.service", "stop"),
         ("mvstack-signin.service", "restart"),
+        ("mvstack-status.service", "restart"),
         ("mvstack-nginx.service", "reload"),
     }
     assert home.property_of("mvstack-app-old.service", "LoadState") == "not-found"

@@ -91,7 +91,8 @@ def test_on_a_new_host_everything_is_to_be_done(make: Make) -> None:
     assert names[0] == "mvstack-signin.service"
     assert names.index("mvstack-app-notes.service") < names.index("mvstack-nginx.service")
     assert [one.name for one in decision.of("account")] == ["anna", "ben"]
-    assert [one.name for one in decision.of("user")] == ["mvstack", "mvstack-app-notes", "mvstack-gateway"]
+    users = [one.name.removeprefix("mvstack") for one in decision.of("user")]
+    assert users == ["", "-app-notes", "-gateway", "-status"]
     assert "nginx-light" in [one.name for one in decision.of("package")]
 
 
@@ -134,6 +135,7 @@ def test_new_programs_restart_what_runs_them(make: Make) -> None:
     assert said(decide(wanted, found)) == [
         ("program", "mvstack", "change"),
         ("unit", "mvstack-signin.service", "restart"),
+        ("unit", "mvstack-status.service", "restart"),
     ]
 
 

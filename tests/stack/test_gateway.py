@@ -16,7 +16,7 @@ from attacks import ATTACKS, UPGRADE, Attack
 from child import open_to_everyone
 from exchange import Answer, Request
 from gateways import PATIENCE, Gateway, kong, nginx, no_kong
-from household import FEEDS, LOGIN, NOTES, WIKI, cookie
+from household import FEEDS, LOGIN, NOTES, STATUS, WIKI, cookie
 from mvsqlite_stack.render.identity import COOKIE, FORGED, IDENTITY
 
 BROWSER = ("Accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
@@ -279,7 +279,7 @@ def drip(connection: socket.socket, data: bytes) -> None:
         return
 
 
-@pytest.mark.parametrize("host", [NOTES, LOGIN, WIKI])
+@pytest.mark.parametrize("host", [NOTES, LOGIN, STATUS, WIKI])
 def test_plain_http_only_leads_to_https(gateway: Gateway, host: str) -> None:
     if "MVSTACK_KONG_PROXY" in os.environ and gateway.name == "kong":
         pytest.skip("where this Kong listens for HTTP is not known")
@@ -290,6 +290,25 @@ def test_plain_http_only_leads_to_https(gateway: Gateway, host: str) -> None:
     assert answer.startswith("HTTP/1.1 308")
     assert f"location: https://{host}" in answer.lower()
     assert "/a?b=c" in answer
+
+
+def test_the_status_page_is_for_everybody_and_learns_nothing_of_them(gateway: Gateway) -> None:
+    token = gateway.household.tokens.good()
+    headers = (
+        ("Cookie", f"a=1; {COOKIE}={token}; b=2"),
+        ("Authorization", "Bearer mallory"),
+        *UPGRADE,
+        *forged("mallory"),
+    )
+    for one in ((), headers):
+        answer = gateway.ask(Request(target="/status.json?a=b", host=STATUS, sni=STATUS, headers=one))
+        let_through(answer, "status")
+        seen = answer.seen[0]
+        assert seen.target == "/status.json?a=b"
+        assert [seen.values(name) for name in ("Cookie", "Authorization", *FORGED)] == [[]] * (
+            len(FORGED) + 2
+        )
+        assert [header for header in seen.headers if token in header[1] or "mallory" in header[1]] == []
 
 
 def test_sign_in_is_reached_and_sees_its_cookies(gateway: Gateway) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from attacks import ATTACKS, Attack
 from exchange import Request
-from household import FEEDS, LOGIN, NOTES, WIKI, Household, cookie, declare
+from household import FEEDS, LOGIN, NOTES, STATUS, WIKI, Household, cookie, declare
 from kong_model import KongModel
 from mvsqlite_stack import render
 from mvsqlite_stack.render.identity import COOKIE, FORGED
@@ -175,6 +175,22 @@ def test_the_cookie_is_not_forwarded(kong: KongModel, household: Household, host
     )
     assert answer.status == 200
     assert answer.seen[0].values("Cookie") == ["a=1; b=2"]
+
+
+def test_the_status_page_is_for_everybody_and_learns_nothing_of_them(
+    kong: KongModel, household: Household
+) -> None:
+    sent = (("Cookie", f"a=1; {COOKIE}={household.tokens.good()}"), ("Authorization", "Bearer x"))
+    answer = kong.ask(Request(host=STATUS, target="/status.json", headers=sent))
+    assert answer.status == 200
+    seen = answer.seen[0]
+    assert (seen.app, seen.values("Cookie"), seen.values("Authorization")) == ("status", [], [])
+    route = next(route for _, route in kong.routes if route["name"] == "status")
+    assert plugin(route, "jwt") is None
+    assert plugin(route, "rate-limiting") is not None
+    forged = tuple((name, "mallory") for name in FORGED)
+    answer = kong.ask(Request(host=STATUS, target="/", headers=forged))
+    assert [header for header in answer.seen[0].headers if header[1] == "mallory"] == []
 
 
 def test_the_sign_in_service_gets_its_cookies(kong: KongModel) -> None:

@@ -112,14 +112,8 @@ def _program(wanted: Wanted, decision: Decision, parcel: Parcel) -> Iterator[str
     yield f'{python} -m venv {new} >venv.log 2>&1 || fail "$(tail -n 5 venv.log)"'
     pip = f"{new}/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir"
     yield f'{pip} {shlex.quote(f"./{wheel.name}[stack]")} >pip.log 2>&1 || fail "$(tail -n 5 pip.log)"'
-    look = (
-        "import mvsqlite_stack.signin.service, mvsqlite_py, os; print(os.path.dirname(mvsqlite_py.__file__))"
-    )
-    yield (
-        f"library=$(log=$PWD/program.log; cd / && {new}/bin/python -c '{look}' 2>\"$log\") "
-        '|| fail "$(tail -n 5 program.log)"'
-    )
-    yield f'ln -sfn "$library" {new}/library'
+    look = "import mvsqlite_stack.signin.service"
+    yield f"(cd / && {new}/bin/python -c '{look}') 2>program.log || fail \"$(tail -n 5 program.log)\""
 
 
 def _certificate(wanted: Wanted, decision: Decision) -> Iterator[str]:

@@ -196,7 +196,7 @@ def of_host(
         packages=tuple(_packages(stack, host, own)),
         listeners=tuple(_listeners(stack, host)),
         certificate=(stack.tls.certificate, stack.tls.key) if is_gateway else None,
-        stand_in_for=_names(stack) if is_gateway and stack.tls.acme else (),
+        stand_in_for=tuple(stack.public_hosts) if is_gateway and stack.tls.acme else (),
         wheel=wheel,
         python=stack.hosts[host].python,
         gateway=stack.stack.gateway if is_gateway else None,
@@ -207,10 +207,6 @@ def of_host(
 def nothing(host: str, layout: Layout = SYSTEM) -> Wanted:
     """For a host that is to have no generated file any more."""
     return Wanted(host=host, layout=layout, destroy=True)
-
-
-def _names(stack: Stack) -> tuple[str, ...]:
-    return (stack.sign_in_host, *map(stack.host_of, stack.apps))
 
 
 def _file(path: str, text: str) -> File:
@@ -270,6 +266,8 @@ def _listeners(stack: Stack, host: str) -> Iterator[Listener]:
             for address in stack.ports.listen:
                 yield Listener(("ports", key), address.strip("[]"), getattr(stack.ports, key))
         yield Listener(("ports", "sign_in"), "127.0.0.1", stack.ports.sign_in)
+        if stack.status.enabled:
+            yield Listener(("ports", "status_page"), "127.0.0.1", stack.ports.status_page)
         if stack.stack.gateway == "kong":
             yield Listener(("ports", "status"), "127.0.0.1", stack.ports.status)
     for name, app in stack.apps.items():

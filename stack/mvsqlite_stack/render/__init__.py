@@ -1,7 +1,7 @@
 """Every file that a stack takes, host by host, made from its declaration and nothing else."""
 
 from mvsqlite_stack.model import Stack
-from mvsqlite_stack.render import apps, containers, jobs, kong, nginx, signin, systemd, users
+from mvsqlite_stack.render import apps, containers, jobs, kong, nginx, signin, status, systemd, users
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import PublicKey
 
@@ -16,6 +16,8 @@ def files(stack: Stack, keys: list[PublicKey], source: str, layout: Layout = SYS
         if host == stack.gateway_host:
             found[f"{host}/signin/signin.toml"] = signin.settings(stack, layout)
             found[f"{host}/signin/users.toml"] = users.declared(stack)
+            if stack.status.enabled:
+                found[f"{host}/status/status.toml"] = status.settings(stack, layout)
             if stack.stack.gateway == "kong":
                 found[f"{host}/kong/kong.yml"] = kong.declarations(stack, keys)
                 found[f"{host}/kong/kong.conf"] = kong.settings(stack, layout)

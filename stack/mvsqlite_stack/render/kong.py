@@ -27,7 +27,12 @@ def declarations(stack: Stack, keys: list[PublicKey]) -> str:
     """kong.yml, without its first line."""
     data = {
         "_format_version": "3.0",
-        "services": [_sign_in(stack), *(_app(stack, name) for name in stack.apps), *_acme(stack)],
+        "services": [
+            _sign_in(stack),
+            *_status(stack),
+            *(_app(stack, name) for name in stack.apps),
+            *_acme(stack),
+        ],
         "consumers": [{"username": "mvstack", "jwt_secrets": [_credential(key) for key in keys]}],
     }
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=LINE_WIDTH, allow_unicode=True)
@@ -82,6 +87,16 @@ def _sign_in(stack: Stack) -> Entity:
     plugins = [*limits, _strip(), _security(), _function("post-function", "access", "signin")]
     route = _route("signin", stack.sign_in_host, ["/"], plugins)
     return _service("signin", f"127.0.0.1:{stack.ports.sign_in}", 60, [route])
+
+
+def _status(stack: Stack) -> list[Entity]:
+    """For everybody, and nothing of what a browser knows about its visitor goes there."""
+    if not stack.status.enabled:
+        return []
+    limits = _limits(stack.status.requests_per_second, 1)
+    plugins = [*limits, _strip("Cookie", "Authorization"), _security(), *_public(None)[2:]]
+    route = _route("status", stack.status_host, ["/"], plugins)
+    return [_service("status", f"127.0.0.1:{stack.ports.status_page}", 60, [route])]
 
 
 def _app(stack: Stack, name: str) -> Entity:
@@ -147,8 +162,8 @@ def _limits(per_second: int, megabytes: int) -> list[Entity]:
     ]
 
 
-def _strip() -> Entity:
-    return {"name": "request-transformer", "config": {"remove": {"headers": list(FORGED)}}}
+def _strip(*more: str) -> Entity:
+    return {"name": "request-transformer", "config": {"remove": {"headers": [*FORGED, *more]}}}
 
 
 def _security() -> Entity:
@@ -186,10 +201,9 @@ def _acme(stack: Stack) -> list[Entity]:
     """Answers to a certificate authority's challenges: by HTTP, without sign-in, nothing else."""
     if not stack.tls.acme:
         return []
-    hosts = [stack.sign_in_host, *map(stack.host_of, stack.apps)]
     route = {
         "name": "acme",
-        "hosts": hosts,
+        "hosts": stack.public_hosts,
         "paths": [ACME_PATH],
         "protocols": ["http"],
         "strip_path": False,

@@ -33,12 +33,12 @@ class Layout:
 
     @property
     def home(self) -> str:
-        """The Python environment with this package; containers see it in the same place."""
+        """The Python environment with this package."""
         return str(PurePosixPath(self.programs).parent)
 
     @property
     def library(self) -> str:
-        """A link to the directory of the package mvsqlite_py, the same for every version of Python."""
+        """What containers need of this package; ``mvsqlite_stack.apps.library`` makes it."""
         return f"{self.home}/library"
 
     @property

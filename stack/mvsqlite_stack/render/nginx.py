@@ -23,6 +23,7 @@ CIPHERS = (
 def configuration(stack: Stack) -> str:
     """nginx.conf, without its first line."""
     servers = [_nowhere(stack), _plain_http(stack), _sign_in(stack)]
+    servers += [_status(stack)] if stack.status.enabled else []
     servers += [_app(stack, name) for name in stack.apps]
     return "\n".join([_main(), _block("http", [*_http(stack), *"\n".join(servers).splitlines()])])
 
@@ -76,6 +77,7 @@ def _http(stack: Stack) -> list[str]:
         "limit_conn_status 429;",
         "limit_req_status 429;",
         _zone("signin", limits.sign_in_requests_per_second),
+        *([_zone("status", stack.status.requests_per_second)] if stack.status.enabled else []),
         *(_zone(f"app-{name}", app.requests_per_second) for name, app in stack.apps.items()),
         f"ssl_certificate {stack.tls.certificate};",
         f"ssl_certificate_key {stack.tls.key};",
@@ -157,7 +159,7 @@ def _nowhere(stack: Stack) -> str:
 
 
 def _plain_http(stack: Stack) -> str:
-    hosts = [stack.sign_in_host, *map(stack.host_of, stack.apps)]
+    hosts = stack.public_hosts
     port = "" if stack.ports.https == 443 else f":{stack.ports.https}"
     lines = [*_listen(stack, stack.ports.http), f"server_name {' '.join(hosts)};"]
     if stack.tls.acme:
@@ -219,6 +221,16 @@ def _sign_in(stack: Stack) -> str:
     passed = _upstream(stack, _service(stack), stack.sign_in_host, "$http_cookie", 60)
     burst = stack.limits.sign_in_requests_per_second * 2
     return _server(stack, stack.sign_in_host, "signin", burst, 1, _block("location /", passed).splitlines())
+
+
+def _status(stack: Stack) -> str:
+    """For everybody, and nothing of what a browser knows about its visitor goes there."""
+    passed = _upstream(stack, f"127.0.0.1:{stack.ports.status_page}", stack.status_host, '""', 60)
+    plain = {"Authorization": '""', "Upgrade": '""', "Connection": '""'}
+    passed = [line for line in passed if not line.startswith(tuple(f"proxy_set_header {h} " for h in plain))]
+    passed += [f"proxy_set_header {name} {value};" for name, value in plain.items()]
+    burst = stack.status.requests_per_second * 2
+    return _server(stack, stack.status_host, "status", burst, 1, _block("location /", passed).splitlines())
 
 
 def _app(stack: Stack, name: str) -> str:

@@ -3,6 +3,7 @@
 from pathlib import PurePosixPath
 
 from mvsqlite_stack.model import Stack
+from mvsqlite_stack.render import status
 from mvsqlite_stack.render.layout import Layout
 
 CLOSED = """\
@@ -36,6 +37,8 @@ def units(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
     if host == stack.gateway_host:
         found["mvstack-signin.service"] = _sign_in(stack, layout)
         found[f"mvstack-{stack.stack.gateway}.service"] = _gateway(stack, layout)
+        if stack.status.enabled:
+            found["mvstack-status.service"] = _status(stack, layout)
         if stack.tls.acme:
             found["mvstack-certificate.service"] = _certificate(stack)
             found["mvstack-certificate.timer"] = _CERTIFICATE_TIMER
@@ -67,6 +70,22 @@ def _sign_in(stack: Stack, layout: Layout) -> str:
     return service(f"Sign-in of {stack.domain}", lines)
 
 
+def _status(stack: Stack, layout: Layout) -> str:
+    """It answers strangers: of what other services keep, it sees the reports alone."""
+    lines = [
+        f"User={status.USER}",
+        f"Group={status.USER}",
+        f"StateDirectory={status.USER}",
+        "StateDirectoryMode=0700",
+        f"TemporaryFileSystem={layout.state}:ro,mode=0755",
+        f"BindReadOnlyPaths=-{layout.reports}",
+        "MemoryMax=512M",
+        f"Environment=MVSTACK_STATUS={layout.settings}/status/status.toml",
+        f"ExecStart={layout.programs}/python -m mvsqlite_stack.status",
+    ]
+    return service(f"Status page of {stack.domain}", lines)
+
+
 def store_directory(url: str) -> str:
     """Where a store of this machine lies; nothing for another."""
     scheme, _, rest = url.partition(":")
@@ -95,7 +114,7 @@ def _gateway(stack: Stack, layout: Layout) -> str:
 
 
 def _certificate(stack: Stack) -> str:
-    hosts = [stack.sign_in_host, *map(stack.host_of, stack.apps)]
+    hosts = stack.public_hosts
     places = {str(PurePosixPath(one).parent) for one in (stack.tls.certificate, stack.tls.key)}
     unit = f"mvstack-{stack.stack.gateway}.service"
     install = "install -o root -g mvstack-gateway -m 0640"

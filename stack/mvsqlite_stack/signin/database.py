@@ -105,7 +105,7 @@ class Database:
                 inside.execute(self._schema)
                 inside.execute(f"PRAGMA user_version = {FORMAT}")
 
-        transact(connection, "sign-in service: tables made", make)
+        transact(connection, f"{self.name}: tables made", make)
         if self._policy:
             with mvsqlite_py.open_store(self._store) as store:
                 store.database(self.name).set_policy(self._policy)
