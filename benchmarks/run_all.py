@@ -28,6 +28,7 @@ from benchmarks import (
     point_reads,
     preload_start,
     signin,
+    status_page,
     time_travel,
     undo,
 )
@@ -65,6 +66,7 @@ BENCHMARKS: list[ModuleType] = [
     gc,
     preload_start,
     signin,
+    status_page,
 ]
 
 

@@ -1,5 +1,6 @@
 """The status page as a process: what it answers, live and not, and what it never says."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -16,6 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import status_kit as kit
+from mvsqlite_stack.status import shapes
+from mvsqlite_stack.status.app import Service, create
 from mvsqlite_stack.status.history import History
 from mvsqlite_stack.status.incidents import Incident, Note, Sort
 from mvsqlite_stack.status.settings import App, Settings
@@ -213,6 +216,29 @@ def test_paths_that_are_not_there(page: Running, path: str) -> None:
     with closing(http.client.HTTPConnection(*page.address.split(":"), timeout=20)) as connection:
         connection.request("GET", path)
         assert connection.getresponse().status == 404
+
+
+def test_a_page_that_cannot_be_made_is_an_error_that_says_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(settings)
+
+    def broken(*_: object) -> str:
+        raise ValueError("secret words")
+
+    monkeypatch.setattr(shapes, "as_feed", broken)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create(service=service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            answer = await client.get("/incidents.atom")
+        await service.watch.outside.close()
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 # ---- live -----------------------------------------------------------------------------------
