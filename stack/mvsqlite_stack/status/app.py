@@ -100,7 +100,9 @@ class Service:
         return Response("ok\n" if alive else "not checking\n", 200 if alive else 503, SECURITY)
 
     async def events(self, request: Request) -> Response | ASGIApp:
-        listener = self.hub.join(request.headers.get("last-event-id"))
+        # The gateway says who it is; nobody else reaches this service.
+        address = request.headers.get("x-real-ip", "")
+        listener = self.hub.join(request.headers.get("last-event-id"), address)
         if listener is None:
             return Response("too many listeners\n", 503, {**SECURITY, "Retry-After": "30"})
         return Stream(self.hub, listener, encoded(SECURITY))

@@ -304,9 +304,11 @@ def test_listeners_are_bounded_and_make_room_when_they_leave(page: Running) -> N
 
     wait_for("nobody", lambda: count() == 0)
     sockets = []
-    for _ in range(6):
+    for number in range(6):
         sockets.append(socket.create_connection(("127.0.0.1", int(page.address.rpartition(":")[2])), 20))
-        sockets[-1].sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        sockets[-1].sendall(
+            f"GET /events HTTP/1.1\r\nHost: x\r\nX-Real-IP: 198.51.100.{number}\r\n\r\n".encode()
+        )
     answers = sorted(one.recv(12) for one in sockets)
     assert answers == [b"HTTP/1.1 200"] * 4 + [b"HTTP/1.1 503"] * 2
     assert page.get("/").status_code == 200
