@@ -21,6 +21,7 @@ from benchmarks import (
     full_scan,
     gc,
     history_size,
+    household,
     memory,
     mix,
     open_close,
@@ -66,6 +67,7 @@ BENCHMARKS: list[ModuleType] = [
     gc,
     preload_start,
     signin,
+    household,
     status_page,
 ]
 

@@ -11,6 +11,7 @@ from mvsqlite_stack.commands.app import app
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
+from mvsqlite_stack.commands.up import down, up
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.signin.commands import key_commands, user_commands
 from mvsqlite_stack.status.commands import status_commands
@@ -42,6 +43,7 @@ def main() -> None:
     """One domain, one sign-in, private apps behind a gateway, from one file.
 
     \b
+    mvstack up                  all of it on this machine, to try it out
     mvstack init                write stack.toml, with comments
     mvstack app add NAME        an app, from a recipe
     mvstack render DIR          every file that it takes, host by host
@@ -50,7 +52,8 @@ def main() -> None:
     """
 
 
-for command in (init, app, render, plan, secrets, user_commands, key_commands, status_commands):
+COMMANDS = (init, app, render, plan, secrets, user_commands, key_commands, status_commands, up, down)
+for command in COMMANDS:
     main.add_command(command)
 
 if __name__ == "__main__":
