@@ -269,7 +269,10 @@ class Limits(Table):
     """Open at a time from one address."""
     sign_in_requests_per_second: Annotated[int, Field(ge=1)] = 10
     token_seconds: Annotated[int, Field(ge=60, le=86400)] = 300
-    """How long a token is valid: with Kong, how long a revoked session may still be let in."""
+    """How long a token is valid, and so how long a page may be idle before it is led through sign-in again.
+
+    The gateways ask about each request, so a revoked session ends at once whatever this is.
+    """
 
 
 class Database(Table):
@@ -282,6 +285,8 @@ class Database(Table):
     """Paths as the program names them (in a container: there), and the databases' names."""
     take_in: bool = True
     """Whether ordinary files that are there already become databases when they are first opened."""
+    dump: tuple[Value, ...] = ()
+    """Of a server's: what prints a dump of it as SQL, run by root on its host every night."""
     why: str = ""
     """The reasons, for people."""
 

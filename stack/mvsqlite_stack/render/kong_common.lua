@@ -1,3 +1,18 @@
+local CONNECTION = { [""] = true, ["keep-alive"] = true, close = true, upgrade = true, te = true,
+  trailer = true, ["http2-settings"] = true }
+
+local function check_connection()
+  -- When all plugins are done, Kong drops every header that the client names as its connection's: the identity
+  -- that we set, or the body's length. It has read the names before any plugin could change them.
+  local named = ngx.req.get_headers(0)["connection"] or ""
+  if type(named) == "table" then named = table.concat(named, ",") end
+  for name in string.gmatch(string.lower(named), "[^,]+") do
+    if not CONNECTION[string.match(name, "^%s*(.-)%s*$")] then
+      return kong.response.exit(400, { message = "Bad request" })
+    end
+  end
+end
+
 local function clear_forged()
   -- Kong lets underscores pass, and apps that know headers as CGI variables read X_Auth_User as X-Auth-User.
   -- 0: all of them, for what is beyond Kong's usual hundred reaches the app too.

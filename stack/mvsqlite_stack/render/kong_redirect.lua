@@ -1,4 +1,6 @@
 return function()
+  local renewed = kong.ctx.shared.mvstack_renewed
+  if renewed then kong.response.add_header("Set-Cookie", renewed) end
   if kong.response.get_source() == "service" then return end
   local status = kong.response.get_status()
   -- The jwt plugin answers 500 to some tokens that are none.

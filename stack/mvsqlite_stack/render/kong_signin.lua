@@ -1,3 +1,4 @@
 return function()
+  check_connection()
   clear_forged()
 end
