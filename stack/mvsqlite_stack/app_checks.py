@@ -66,7 +66,9 @@ def _database(app: App) -> Iterator[Finding]:
         for pattern in database.map:
             if app.image and "{state}" in pattern:
                 yield ("database", "map"), f"{pattern!r} is no path in the container", "Name it as seen there"
-    elif database.map and database.route != "file":
+    if database.dump and database.route != "server":
+        yield ("database", "dump"), "only a server is dumped", 'Remove it, or say route = "server"'
+    if database.map and database.route in ("server", "none"):
         yield ("database", "map"), f"route {database.route!r} has no files", "Remove it, or choose a route"
 
 

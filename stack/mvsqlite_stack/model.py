@@ -285,6 +285,8 @@ class Database(Table):
     """Paths as the program names them (in a container: there), and the databases' names."""
     take_in: bool = True
     """Whether ordinary files that are there already become databases when they are first opened."""
+    dump: tuple[Value, ...] = ()
+    """Of a server's: what prints a dump of it as SQL, run by root on its host every night."""
     why: str = ""
     """The reasons, for people."""
 

@@ -179,31 +179,35 @@ def sign_in_service(household: Household, settings: Path) -> Iterator[None]:
         yield
 
 
-def ports_of(household: Household) -> dict[str, int]:
-    """Of everything that tells what reaches it: the apps, and what stands where the status page would."""
-    return {app: household.port_of(app) for app in APPS} | {"status": household.stack.ports.status_page}
+def ports_of(household: Household, page: bool) -> dict[str, int]:
+    """Of everything that tells what reaches it."""
+    ports = {app: household.port_of(app) for app in APPS}
+    return ports | {"status": household.stack.ports.status_page} if page else ports
 
 
 @contextmanager
 def household_for(
-    directory: Path, gateway: str, **ports: int
+    directory: Path, gateway: str, *, page: bool = True, **ports: int
 ) -> Iterator[tuple[Household, list[Seen], Path]]:
-    """Apps and sign-in that run, and the rendered files in a directory."""
+    """Apps and sign-in that run, and the rendered files in a directory.
+
+    page: whether something stands where the status page would, and tells what reaches it.
+    """
     household = declare(directory, gateway, **ports)
     files = write_rendered(household)
     with ExitStack() as stack:
-        seen = stack.enter_context(serving(ports_of(household)))
+        seen = stack.enter_context(serving(ports_of(household, page)))
         stack.enter_context(sign_in_service(household, files["signin/signin.toml"]))
         yield household, seen, directory / "rendered" / household.stack.gateway_host
 
 
 @contextmanager
-def nginx(directory: Path) -> Iterator[Gateway]:
+def nginx(directory: Path, *, page: bool = True) -> Iterator[Gateway]:
     """Debian's nginx with the rendered configuration as it is."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed: make setup installs it")
-    with household_for(directory, "nginx") as (household, seen, rendered):
+    with household_for(directory, "nginx", page=page) as (household, seen, rendered):
         prefix = directory / "prefix"
         prefix.mkdir()
         command = [program, "-p", str(prefix), "-e", "stderr", "-c", str(rendered / "nginx/nginx.conf")]

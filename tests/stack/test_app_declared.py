@@ -9,8 +9,10 @@ import pytest
 
 from mvsqlite_stack import config, render
 from mvsqlite_stack.app_secrets import files as secret_files
+from mvsqlite_stack.apps import library
 from mvsqlite_stack.errors import Problem, StackError
 from mvsqlite_stack.model import Stack
+from mvsqlite_stack.render.containers import NEEDED
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import Secrets
 
@@ -70,6 +72,13 @@ allow = ["anna"]
 image = "docker.io/triliumnext/trilium:v0.106.0"
 volumes = { "/notes" = "notes" }
 database = { route = "extension", map = { "/notes/document.db" = "notes" }, take_in = false }
+"""
+WIKI = """\
+[apps.wiki]
+on = "home"
+port = 3000
+allow = ["anna"]
+database = { route = "server", dump = ["/usr/bin/pg_dump", "wiki"] }
 """
 
 
@@ -136,6 +145,7 @@ def problem(directory: Path, *parts: str) -> Problem:
         (FEEDS, "PERCENT", "SESSION_FILE", "secrets", "in environment too", "Remove it"),
         (PHOTOS, 'name = "photos"', 'name = "fotos"', "bucket.name", "no bucket 'fotos'", "photos"),
         (PHOTOS, '"v7.7.4"', '"latest"', "version", "every time", "Pin it"),
+        (WIKI, '"server"', '"none"', "database.dump", "only a server", "server"),
         (PHOTOS, "S3_ENABLED", "AWS_BUCKET", "bucket", "twice", "one place"),
         (PHOTOS, '"endpoint"', '"address"', "bucket.variables.AWS_ENDPOINT", "'address'", "'endpoint'"),
     ],
@@ -202,7 +212,9 @@ def test_an_image_is_a_quadlet(tmp_path: Path) -> None:
         f"Volume={state}/data:/data:idmap",
         "Volume=/srv/media:/media:idmap",
         f"Volume={state}/store:{state}/store:idmap",
-        "Volume=/opt/mvstack:/opt/mvstack:ro",
+        "Volume=/opt/mvstack/library:/opt/mvstack/library:ro",
+        "Volume=/opt/mvstack/library/liblmdb.so.0:/usr/lib/liblmdb.so.0:ro",
+        "ExecStartPre=/opt/mvstack/bin/python -m mvsqlite_stack.apps.library /opt/mvstack/library",
         "Volume=/etc/mvstack/apps/photos.preload:/etc/ld.so.preload:ro",
         "PodmanArgs=--pid=host",
         f"ExecStartPre=/usr/bin/install -d -o 33 -g 33 -m 0700 {state}/data",
@@ -232,6 +244,32 @@ def test_what_can_only_be_reached_through_files_is_not_run(tmp_path: Path) -> No
     assert not [path for path in files if "app-notes" in path]
 
 
+def test_a_server_is_dumped_every_night(tmp_path: Path) -> None:
+    files = rendered(tmp_path, WIKI)
+    unit = files["home/systemd/mvstack-app-wiki-dump.service"]
+    store = "lmdb:/var/lib/mvstack-app-wiki/store"
+    command = f"/opt/mvstack/bin/python -m mvsqlite_stack.apps.dump {store} wiki /usr/bin/pg_dump wiki"
+    assert f"ExecStart={command}\n" in unit
+    assert "CapabilityBoundingSet=CAP_SETUID CAP_SETGID\n" in unit
+    assert "OnCalendar=" in files["home/systemd/mvstack-app-wiki-dump.timer"]
+    assert "home/systemd/mvstack-app-wiki.service" not in files
+
+
+def test_containers_find_all_that_the_library_needs(tmp_path: Path) -> None:
+    target = tmp_path / "opt/library"
+    assert library.make(target)
+    there = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    assert {*library.OURS, *NEEDED, "node/register.cjs"} <= there
+    assert not library.make(target), "it is as it should be"
+    (target / "libmvsqlite.so").write_bytes(b"of another version")
+    assert library.make(target)
+    content = (target / "libmvsqlite.so").read_bytes()
+    assert content == (library.PACKAGE / "libmvsqlite.so").read_bytes()
+    needed = set(re.findall(rb"lib(?:lmdb|zstd|xxhash|sqlite3|crypto)\.so\.\d+", content))
+    assert {name.decode() for name in needed} <= {*NEEDED}
+    assert sorted(path.name for path in target.parent.iterdir()) == [".library.lock", "library"]
+
+
 def test_secrets_come_in_the_forms_that_apps_want(tmp_path: Path) -> None:
     stack, secrets = read(tmp_path, FEEDS, PHOTOS), Secrets(tmp_path / "secrets")
     _, wanted = secrets.create(stack)
@@ -254,7 +292,7 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("systemd-analyze is not installed")
-    files = rendered(tmp_path, FEEDS)
+    files = rendered(tmp_path, FEEDS, WIKI)
     made = []
     for path, text in files.items():
         if "/mvstack-app-" in path:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mvsqlite_py._cli._common import NeedsYesError, has_terminal
 from mvsqlite_stack import config
+from mvsqlite_stack.apps import dump as dumps
 from mvsqlite_stack.apps import recipe as recipes
 from mvsqlite_stack.apps.declare import declare
 from mvsqlite_stack.apps.doctor import Doctor, Grade
@@ -25,7 +26,7 @@ from mvsqlite_stack.commands.common import (
     secrets_option,
 )
 from mvsqlite_stack.errors import fail
-from mvsqlite_stack.render.apps import cannot_run, unit
+from mvsqlite_stack.render.apps import Filling, cannot_run, unit
 from mvsqlite_stack.render.layout import Layout
 
 STYLES = {Grade.GOOD: "green", Grade.NOTE: "yellow", Grade.BAD: "red"}
@@ -264,6 +265,33 @@ def revert(
     lines.append(f"The present state is named {change.tag}.")
     lines.append(f"To have it back: mvstack app revert {name} --to {change.tag}")
     return _carry_out(file, change, lines, yes, dry_run, as_json, layout)
+
+
+@app.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Take none; write one as SQL.")
+@click.option("--at", "moment", metavar="WHEN", help="With --out: a time, or a tag.  [default: the newest]")
+@file_option
+@state_option
+def dump(name: str, out: Path | None, moment: str | None, file: Path, state: str) -> None:
+    """Take a dump of an app's database server into a database of the app's store, where each is a version.
+
+    Only what changed is stored anew. A timer does this every night.
+    """
+    if moment is not None and out is None:
+        raise click.UsageError("--at needs --out")
+    layout = Layout(state=state)
+    stack, one = app_of(file, name)
+    if not one.database.dump:
+        raise fail(file, f"{name} has no server that is dumped", "Say dump = [...] in its [database]")
+    url = stack.store_of(name, layout.state)
+    if out is not None:
+        count = dumps.write(url, name, out, moment)
+        click.echo(f"{out}: {count} lines written.")
+        return
+    fill = Filling(stack, name, layout)
+    taken = dumps.take(url, name, [fill(word) for word in one.database.dump])
+    click.echo(f"{name}: {taken.rows} rows; {taken.added} new, {taken.removed} gone since the last dump.")
 
 
 def _runs(name: str) -> bool:

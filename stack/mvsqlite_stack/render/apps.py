@@ -15,7 +15,12 @@ def units(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
     """Text by file name, without the first lines."""
     found = {}
     for name, app in stack.apps.items():
-        if app.on != host or not app.command or cannot_run(app):
+        if app.on != host:
+            continue
+        if app.database.dump:
+            found[f"{unit(name)}-dump.service"] = _dump(stack, name, layout)
+            found[f"{unit(name)}-dump.timer"] = _DUMP_TIMER
+        if not app.command or cannot_run(app):
             continue
         found[f"{unit(name)}.service"] = _app(stack, name, layout)
         if app.install:
@@ -152,6 +157,36 @@ def _install(stack: Stack, name: str, layout: Layout) -> str:
     text = service(f"Program of {app.title or name} of {stack.domain}", lines)
     text = text.replace("Restart=on-failure\nRestartSec=2\n", "").partition("\n[Install]")[0]
     return text.replace("[Unit]\n", f"[Unit]\n{condition}", 1)
+
+
+def _dump(stack: Stack, name: str, layout: Layout) -> str:
+    app, fill = stack.apps[name], Filling(stack, name, layout)
+    store = stack.store_of(name, layout.state)
+    words = [f"{layout.programs}/python", "-m", "mvsqlite_stack.apps.dump", store, name]
+    lines = [
+        "Type=oneshot",
+        f"StateDirectory={unit(name)}",
+        "StateDirectoryMode=0700",
+        "ExecStart=" + " ".join(map(word, [*words, *map(fill, app.database.dump)])),
+    ]
+    text = service(
+        f"Dump of {app.title or name} of {stack.domain}", lines, capabilities="CAP_SETUID CAP_SETGID"
+    )
+    return text.replace("Restart=on-failure\nRestartSec=2\n", "").partition("\n[Install]")[0]
+
+
+_DUMP_TIMER = """\
+[Unit]
+Description=Dump every night
+
+[Timer]
+OnCalendar=*-*-* 02:40
+RandomizedDelaySec=20min
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+"""
 
 
 def assignment(variable: str, value: str) -> str:

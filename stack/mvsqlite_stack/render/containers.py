@@ -2,8 +2,8 @@
 
 A container has a user namespace of its own, and of root's rights only those that its app asks for. What it
 writes lies in the app's state directory, which only root can look into. Where its databases are those of a
-store, it sees this package in the place where it is on the host, read-only, and the store. That works with
-images whose C library is glibc, and not older than the host's: nothing can be preloaded into others.
+store, it sees the store, and our libraries with those that they need, read-only. That works with images whose
+C library is glibc, and not much older than the host's: nothing can be preloaded into others.
 """
 
 from mvsqlite_stack.model import STORE_DIRECTORY, Stack
@@ -22,6 +22,10 @@ from mvsqlite_stack.render.layout import Layout
 
 PRELOAD = "/etc/ld.so.preload"
 """Unlike LD_PRELOAD, it is heeded in programs with file capabilities too, as FrankenPHP."""
+NEEDED = ("liblmdb.so.0", "libzstd.so.1")
+"""What our library is linked to beside the C library."""
+SYSTEM_LIBRARIES = "/usr/lib"
+"""Where a C library of any architecture looks last, also for programs with file capabilities."""
 
 
 def files(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
@@ -67,6 +71,9 @@ def _container(stack: Stack, name: str, layout: Layout) -> str:
         made.append(f"{own}/{STORE_DIRECTORY}")
     owner = f"-o {app.container_user} -g {app.container_user}"
     before = [f"ExecStartPre=/usr/bin/install -d {owner} -m 0700 {path}" for path in made] + before
+    if app.database.routed:
+        maker = f"{layout.programs}/python -m mvsqlite_stack.apps.library {layout.library}"
+        before.append(f"ExecStartPre={maker}")
     return (
         f"[Unit]\nDescription={app.title or name} of {stack.domain}\n"
         "After=network-online.target\nWants=network-online.target\n\n"
@@ -116,7 +123,8 @@ def _store_lines(stack: Stack, name: str, layout: Layout) -> list[str]:
     app = stack.apps[name]
     if not app.database.routed:
         return []
-    lines = [f"Volume={layout.home}:{layout.home}:ro"]
+    lines = [f"Volume={layout.library}:{layout.library}:ro"]
+    lines += [f"Volume={layout.library}/{one}:{SYSTEM_LIBRARIES}/{one}:ro" for one in NEEDED]
     if app.database.route == "preload":
         lines.append(f"Volume={layout.settings}/apps/{name}.preload:{PRELOAD}:ro")
     if _has_store_directory(stack, name):

@@ -32,14 +32,9 @@ class Layout:
         return f"{self.state}-app-{name}"
 
     @property
-    def home(self) -> str:
-        """The Python environment with this package; containers see it in the same place."""
-        return str(PurePosixPath(self.programs).parent)
-
-    @property
     def library(self) -> str:
-        """A link to the directory of the package mvsqlite_py, the same for every version of Python."""
-        return f"{self.home}/library"
+        """What containers need of this package; ``mvsqlite_stack.apps.library`` makes it."""
+        return f"{PurePosixPath(self.programs).parent}/library"
 
     @property
     def keys(self) -> str:

@@ -47,14 +47,13 @@ def settings(stack: Stack, layout: Layout) -> str:
 
 
 def _app(stack: Stack, name: str, app: App) -> dict[str, object]:
-    health = str(getattr(app, "health", "/"))
-    private = (path for path in ("/", health) if not is_public(path.partition("?")[0], app.public_paths))
+    private = (path for path in ("/", app.health) if not is_public(path.partition("?")[0], app.public_paths))
     return {
         "title": app.title or name,
         "host": stack.host_of(name),
         "local": stack.upstream(name),
-        "health": health,
-        "outside": health if app.public else next(private, UNKNOWN_PATH),
+        "health": app.health,
+        "outside": app.health if app.public else next(private, UNKNOWN_PATH),
         "public": app.public,
     }
 

@@ -5,7 +5,7 @@ import sys
 import uvicorn
 
 from mvsqlite_stack.signin.keys import SigningKeyError
-from mvsqlite_stack.signin.settings import Settings, SettingsError, read
+from mvsqlite_stack.signin.settings import Settings, SettingsError, place, read
 from mvsqlite_stack.signin.web.app import create
 
 HEAD_BYTES_MAX = 32 * 1024
@@ -15,16 +15,6 @@ CONNECTIONS_MAX = 512
 """At once, in one worker; more get 503."""
 GRACE_SECONDS = 10
 """For requests under way when the service stops."""
-
-
-def place(listen: str) -> dict[str, object]:
-    """Where uvicorn listens. Raises SettingsError."""
-    if listen.startswith("unix:"):
-        return {"uds": listen.removeprefix("unix:")}
-    address, _, port = listen.rpartition(":")
-    if not address or not port.isdecimal():
-        raise SettingsError(f"listen = {listen!r} is neither ADDRESS:PORT nor unix:PATH")
-    return {"host": address.strip("[]"), "port": int(port)}
 
 
 def run(settings: Settings) -> None:

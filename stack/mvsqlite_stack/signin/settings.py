@@ -206,3 +206,13 @@ def read(path: Path | None = None) -> Settings:
         place = ".".join(map(str, first["loc"]))
         what = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{path}: {place}: {what}" if place else f"{path}: {what}") from error
+
+
+def place(listen: str) -> dict[str, object]:
+    """Where uvicorn listens. Raises SettingsError."""
+    if listen.startswith("unix:"):
+        return {"uds": listen.removeprefix("unix:")}
+    address, _, port = listen.rpartition(":")
+    if not address or not port.isdecimal():
+        raise SettingsError(f"listen = {listen!r} is neither ADDRESS:PORT nor unix:PATH")
+    return {"host": address.strip("[]"), "port": int(port)}

@@ -7,8 +7,7 @@ from types import FrameType
 
 import uvicorn
 
-from mvsqlite_stack.signin.__main__ import place
-from mvsqlite_stack.signin.settings import SettingsError
+from mvsqlite_stack.signin.settings import SettingsError, place
 from mvsqlite_stack.status.app import Service, create
 from mvsqlite_stack.status.settings import Settings, read
 

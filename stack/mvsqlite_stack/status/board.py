@@ -98,7 +98,7 @@ class Board:
 
     def take(self, part: str, outcome: Outcome, now: int) -> None:
         tracker = self._trackers[part]
-        before = tracker.checked
+        before, was = tracker.checked, tracker.state
         changed = tracker.take(outcome, now)
         if before is not None and before < now:
             start = before if now - before <= self._gap else now - self._interval
@@ -110,7 +110,9 @@ class Board:
         elif tracker.state is not State.UNKNOWN:
             self._close_outage(part, now)
         if changed:
-            log.warning("%s: %s", part, DETAILS.get(tracker.shown.reason, tracker.shown.reason))
+            news = was in (State.SLOW, State.DOWN) or tracker.state in (State.SLOW, State.DOWN)
+            said = DETAILS.get(tracker.shown.reason, tracker.shown.reason)
+            log.log(logging.WARNING if news else logging.INFO, "%s: %s", part, said)
             self.on_change()
 
     def _settle(self, part: str, tracker: Tracker) -> None:

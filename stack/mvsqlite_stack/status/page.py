@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mvsqlite_stack.signin.web import app as signin
 from mvsqlite_stack.status.board import PartNow, Picture
 from mvsqlite_stack.status.drawing import Bars, bars, duration, percent
 from mvsqlite_stack.status.incidents import Incident, Sort
@@ -23,7 +23,7 @@ TICKS = {State.UP: "up", State.SLOW: "slow", State.DOWN: "down"}
 
 def colours() -> str:
     """Those of the sign-in pages, light and dark: the beginning of their style sheet."""
-    text = (signin.HERE / "static/style.css").read_text()
+    text = files("mvsqlite_stack.signin.web").joinpath("static/style.css").read_text()
     return text[: text.index("\n* {")]
 
 

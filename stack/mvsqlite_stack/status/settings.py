@@ -53,7 +53,7 @@ class Settings(Model):
     """Where backups, drills and replicas say how they went."""
     contact: str = ""
     """A line for whoever needs help."""
-    interval: int = Field(default=30, ge=2, le=3600)
+    interval: int = Field(default=30, ge=1, le=3600)
     timeout: float = Field(default=10, gt=0)
     """For one check."""
     slow: float = Field(default=2, gt=0)

@@ -145,7 +145,8 @@ class Gateway(ThreadingHTTPServer):
                 request = self._context.wrap_socket(request, server_side=True)
             except OSError:
                 return
-        super().finish_request(request, client_address)
+        with request:
+            super().finish_request(request, client_address)
 
     def handle_error(self, *_: Any) -> None:
         """Clients that turn away are part of the tests."""
