@@ -5,7 +5,8 @@ import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -107,32 +108,38 @@ def programs() -> Path:
 
 
 @contextmanager
-def postgres(directory: Path) -> Iterator[list[str]]:
-    """A server of its own; gives what begins a command for one of its programs."""
+def postgres() -> Iterator[list[str]]:
+    """A server of its own; gives what begins a command for one of its programs.
+
+    Not in pytest's directory, which each session closes to others: the server may have to be another user.
+    """
     place = programs()
     user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    data = directory / "server"
-    data.mkdir()
-    if user:
-        entry = pwd.getpwnam("postgres")
-        os.chown(data, entry.pw_uid, entry.pw_gid)
-        for parent in [directory, *directory.parents]:
-            if parent != Path("/") and parent.owner() == "root" and not parent.stat().st_mode & 0o001:
-                parent.chmod(0o711)
-    run = [*user, "env", f"PGHOST={data}", "PGDATABASE=wiki"]
-    made = [*user, place / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N"]
-    subprocess.run(made, check=True, capture_output=True, cwd="/")
-    options = f"-k {data} -c listen_addresses='' -c fsync=off"
-    control = [*user, place / "pg_ctl", "-D", data, "-w", "-l", data / "log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-    try:
-        yield [*run, "PGUSER=postgres"]
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    with tempfile.TemporaryDirectory(prefix="postgres-") as directory:
+        if user:
+            entry = pwd.getpwnam("postgres")
+            os.chown(directory, entry.pw_uid, entry.pw_gid)
+        data = Path(directory, "data")
+        log = Path(directory, "log")
+        run([*user, place / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N"])
+        control = [*user, place / "pg_ctl", "-D", data, "-w", "-l", log]
+        run([*control, "-o", f"-k {directory} -c listen_addresses='' -c fsync=off", "start"])
+        try:
+            yield [*user, "env", f"PGHOST={directory}", "PGDATABASE=wiki", "PGUSER=postgres"]
+        finally:
+            run([*control, "-m", "immediate", "stop"])
+
+
+def run(command: Sequence[str | Path]) -> None:
+    """A server keeps the output open that it was started with: it goes into a file."""
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run(command, check=False, stdout=said, stderr=said, cwd="/")
+        said.seek(0)
+        assert done.returncode == 0, said.read().decode()
 
 
 def test_a_dump_of_a_real_server_is_loaded_again(tmp_path: Path, store_url: str) -> None:
-    with postgres(tmp_path) as start:
+    with postgres() as start:
 
         def sql(text: str, database: str = "wiki") -> str:
             done = subprocess.run(
