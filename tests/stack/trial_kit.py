@@ -1,5 +1,6 @@
 """Runs ``mvstack up`` as somebody who is not root, and visits what it started."""
 
+import functools
 import os
 import re
 import shlex
@@ -9,7 +10,9 @@ import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from gateways import listens, wait_for
+from gateways import listens
 from household import free_ports
 from mvsqlite_stack.up import tether
 from mvsqlite_stack.up.supervision import State, Supervisor
@@ -27,8 +30,18 @@ NOBODY = 65534
 COMMANDS = Path(sys.executable).parent
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 DOMAIN = "home.localhost"
+PATIENCE = 90.0
+"""Seconds: more than ``mvstack up`` itself has."""
 
 
+def wait_for(what: str, condition: Callable[[], object]) -> None:
+    deadline, pause = time.monotonic() + PATIENCE, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {PATIENCE} s for {what}"
+        pause.wait(0.05)
+
+
+@functools.cache
 def somebody() -> list[str]:
     """How a command is run without root's rights, if we are root: as nobody. Where Python lies in root's own
     directory, nobody may also read what others may not, and no more."""
@@ -41,7 +54,7 @@ def somebody() -> list[str]:
         "--ambient-caps=+dac_read_search",
     ]
     for one in (words, [*words, *reading]):
-        code = f"import mvsqlite_stack.up.running, os; os.execv({sys.executable!r}, ['python', '-c', ''])"
+        code = f"import mvsqlite_stack, os; os.execv({sys.executable!r}, ['python', '-c', ''])"
         if (
             subprocess.run([*one, sys.executable, "-c", code], check=False, capture_output=True).returncode
             == 0
@@ -162,7 +175,8 @@ def trial() -> Iterator[Up]:
     try:
         yield one
     finally:
-        one.mvstack("down", "t")
+        if one.processes():
+            one.mvstack("down", "t")
         for process in one.started:
             process.kill()
             process.wait()

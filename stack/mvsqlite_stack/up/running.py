@@ -180,9 +180,7 @@ def watch(supervisor: Supervisor, stop: Stop, tell: Callable[[State], None]) -> 
 
 def down(place: Trial) -> bool:
     """Ends a trial, whoever started it; whether anything ran."""
-    supervisor = Supervisor(place)
-    ran = supervisor.running() is not None
-    supervisor.stop()
+    ran = Supervisor(place).stop()
     with suppress(FileNotFoundError):
         place.socket.unlink()
     return ran

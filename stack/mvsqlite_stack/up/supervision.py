@@ -29,7 +29,7 @@ TRIES = 60
 """With these waits half an hour; then it is given up until the next ``up``."""
 STOP_SECONDS = 5
 """For a program to end by itself."""
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
 """For supervisord to answer."""
 LOG_BYTES = 2_000_000
 SETTINGS = "supervisord.conf"
@@ -175,21 +175,23 @@ class Supervisor:
         """Sends a signal to a program; name: as HUP."""
         self._ask("signalProcess", program, name)
 
-    def stop(self) -> None:
-        """Ends all in order, and what does not heed by force; nothing of the trial is left after it."""
+    def stop(self) -> bool:
+        """Ends all in order, and what does not heed by force; whether there was anything to end."""
         process = self.running()
         if process is not None:
             tether.kill([process], signal.SIGTERM)
             self._wait(lambda: self._is_gone(process), 6 * STOP_SECONDS)
-        self.sweep()
+        swept = self.sweep()
         if self._process is not None:
             self._process.wait()
+        return process is not None or swept > 0
 
     def sweep(self) -> int:
         """Ends what is left of a trial whose supervisord was killed; how many processes that was."""
         trial = str(self._trial.directory)
         found = list(tether.leftovers(trial))
         tether.kill(found, signal.SIGTERM)
+        tether.kill(found, signal.SIGCONT)  # a stopped one heeds nothing before
         if not self._wait(lambda: self._none_left(trial), STOP_SECONDS if found else 0):
             tether.kill(tether.leftovers(trial), signal.SIGKILL)
             self._wait(lambda: self._none_left(trial), STOP_SECONDS)
