@@ -201,7 +201,8 @@ def paints(ports: list[int], times: int) -> list[float] | None:
     if chromium.PROGRAM is None:
         return None
     seen: list[list[float]] = [[] for _ in ports]
-    with tempfile.TemporaryDirectory() as profile, chromium.browser(Path(profile), "") as page:
+    profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # Chromium writes until after its end
+    with profile as place, chromium.browser(Path(place), "") as page:
         page.call("Network.setCacheDisabled", cacheDisabled=True)
         for _ in range(times):
             for i, port in enumerate(ports):
