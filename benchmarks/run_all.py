@@ -29,6 +29,7 @@ from benchmarks import (
     point_reads,
     preload_start,
     signin,
+    status_page,
     time_travel,
     undo,
 )
@@ -67,6 +68,7 @@ BENCHMARKS: list[ModuleType] = [
     preload_start,
     signin,
     household,
+    status_page,
 ]
 
 

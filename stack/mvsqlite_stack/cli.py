@@ -8,6 +8,7 @@ import click
 
 from mvsqlite_py._cli._common import Commands, print_json
 from mvsqlite_stack.commands.app import app
+from mvsqlite_stack.commands.apply import apply, destroy
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
@@ -47,13 +48,26 @@ def main() -> None:
     mvstack init                write stack.toml, with comments
     mvstack app add NAME        an app, from a recipe
     mvstack render DIR          every file that it takes, host by host
-    mvstack plan --against DIR  what is declared and is not there
+    mvstack plan                what is declared and is not there
+    mvstack apply               makes it so, over SSH or on this machine
     mvstack secrets list        keys and tokens beside it
     """
 
 
-COMMANDS = (init, app, render, plan, secrets, user_commands, key_commands, status_commands, up, down)
-for command in COMMANDS:
+for command in (
+    init,
+    app,
+    render,
+    plan,
+    apply,
+    destroy,
+    up,
+    down,
+    secrets,
+    user_commands,
+    key_commands,
+    status_commands,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ class Functions:
             return self._lua.table_from({key: self._table(inner) for key, inner in value.items()})
         return self._lua.table_from([self._table(one) for one in value]) if isinstance(value, list) else value
 
+    def _variables(self, exchange: Any) -> Any:
+        if exchange.variables is None:
+            exchange.variables = self._table({"remote_addr": "127.0.0.1"})
+        return exchange.variables
+
     def _shared(self, exchange: Any) -> Any:
         if exchange.shared is None:
             exchange.shared = self._lua.table()
@@ -139,7 +144,7 @@ class Functions:
         return self._table(
             {
                 "req": {"get_headers": headers},
-                "var": {"remote_addr": "127.0.0.1"},
+                "var": self._variables(exchange),
                 "decode_base64": decode,
                 "escape_uri": lambda text: quote(text, safe="~-_.!'()*"),
                 "re": {"find": find},

@@ -64,6 +64,13 @@ class Exchange:
     response: list[tuple[str, str]] = field(default_factory=list)
     shared: Any = None
     """What the functions keep for each other: a table of Lua's."""
+    variables: Any = None
+    """Those of the nginx inside Kong, likewise."""
+
+    def variable(self, name: str, usual: str) -> str:
+        """What a function has made of a variable, or what it usually is."""
+        value = self.variables[name] if self.variables is not None else None
+        return usual if value is None else str(value)
 
     def values(self, name: str, limit: int | None = None) -> list[str]:
         return [value for key, value in self.headers[:limit] if key.lower() == name.lower()]
@@ -142,8 +149,10 @@ class KongModel:
         service, route = found
         assert route["preserve_host"] is True
         assert route["strip_path"] is False
-        exchange = Exchange(request, path, self._verify, list(request.headers))
-        return self._through(exchange, service, route, escaped(normal) + question + query)
+        plain = [one for one in request.headers if "_" not in one[0]]
+        exchange = Exchange(request, path, self._verify, plain)
+        usual = {"upstream_uri": escaped(normal), "upstream_host": f"{host}:{self._port}"}
+        return self._through(exchange, service, route, usual, question + query)
 
     def _refused_by_nginx(self, request: Request) -> int | None:
         lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{a}: {b}" for a, b in request.headers)]
@@ -157,7 +166,12 @@ class KongModel:
     # ---- plugins ---------------------------------------------------------------
 
     def _through(
-        self, exchange: Exchange, service: dict[str, Any], route: dict[str, Any], target: str
+        self,
+        exchange: Exchange,
+        service: dict[str, Any],
+        route: dict[str, Any],
+        usual: dict[str, str],
+        query: str,
     ) -> Answer:
         plugins = sorted(route["plugins"], key=lambda one: -PRIORITY[one["name"]])
         source = "service"
@@ -170,11 +184,22 @@ class KongModel:
         seen = []
         if source == "service":
             app = service["name"].removeprefix("app-")
+            target = exchange.variable("upstream_uri", usual["upstream_uri"]) + query
+            self._said_by_kong(exchange, usual)
             size = len(exchange.request.body)
             seen = [Seen(app, exchange.request.method, target, tuple(exchange.headers), size)]
         for plugin in plugins:
             self._header_filter(plugin["name"], plugin["config"], exchange, source)
         return Answer(exchange.status, tuple(exchange.response), b"", seen)
+
+    def _said_by_kong(self, exchange: Exchange, usual: dict[str, str]) -> None:
+        before = exchange.values("X-Forwarded-For")
+        exchange.set("Host", exchange.variable("upstream_host", usual["upstream_host"]))
+        exchange.set(
+            "X-Forwarded-For",
+            exchange.variable("upstream_x_forwarded_for", ", ".join([*before, "127.0.0.1"])),
+        )
+        exchange.set("X-Forwarded-Host", exchange.variable("upstream_x_forwarded_host", "without a port"))
 
     def _access(self, name: str, config: dict[str, Any], exchange: Exchange) -> None:
         if name == "jwt":

@@ -325,9 +325,58 @@ def test_sign_in_is_reached_and_sees_its_cookies(gateway: Gateway) -> None:
     assert b"<form" in answer.body
 
 
+FROM_ELSEWHERE = tuple(
+    (name, "6.6.6.6")
+    for name in (
+        "X-Forwarded-For",
+        "X-Real-IP",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Method",
+        "Forwarded",
+        "X_Forwarded_For",
+        "X_Real_IP",
+    )
+)
+
+
+@pytest.mark.parametrize("target", ["/notes/1", "/about"])
+def test_an_app_hears_from_the_gateway_alone_where_a_request_came_from(gateway: Gateway, target: str) -> None:
+    request = Request(target=target, headers=(signed_in(gateway), *FROM_ELSEWHERE), port=":1")
+    answer = gateway.ask(request)
+    let_through(answer)
+    seen, here = answer.seen[0], f"{NOTES}:{gateway.household.stack.ports.https}"
+    assert [header for header in seen.headers if "6.6.6.6" in header[1]] == []
+    assert (seen.values("X-Forwarded-For"), seen.values("X-Real-IP")) == (["127.0.0.1"], ["127.0.0.1"])
+    assert (seen.values("Host"), seen.values("X-Forwarded-Host")) == ([here], [here])
+    assert seen.values("X-Forwarded-Proto") == ["https"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/a//b/%2f/..%2f?x=/../", "/%61?", "/share/%c3%a9?a=%2F", "/share/~a%20b"]
+)
+def test_an_app_gets_the_address_as_the_client_wrote_it(gateway: Gateway, target: str) -> None:
+    answer = gateway.ask(Request(target=target, headers=(signed_in(gateway),)))
+    let_through(answer)
+    assert answer.seen[0].target == target
+
+
+@pytest.mark.parametrize("target", ["/notes/1", "/about"])
+def test_an_upload_beyond_the_limit_does_not_arrive_in_pieces_either(gateway: Gateway, target: str) -> None:
+    request = Request(
+        target=target, method="POST", headers=(signed_in(gateway), ("Transfer-Encoding", "chunked"))
+    )
+    body = (b"10000\r\n" + b"x" * 65536 + b"\r\n") * 32 + b"0\r\n\r\n"
+    answer = gateway.send(request.encoded(gateway.address[1]) + body, NOTES, "POST")
+    assert answer.status == 413
+    assert [one for one in answer.seen if one.size] == []
+
+
 def what_happened(answer: Answer) -> tuple[object, ...]:
     """Of an answer, what Kong and its interpreter must agree on."""
-    ours = {name.lower() for name in (*FORGED, "Cookie")}
+    names = (*FORGED, "Cookie", "Host", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X_Real_IP")
+    ours = {name.lower() for name in names}
     seen = [
         (
             one.app,
@@ -360,6 +409,7 @@ def ordinary(token: str) -> list[Request]:
         Request(headers=(cookie(token), *forged("mallory"))),
         Request(target="/about", headers=forged("x")),
     ]
+    made += [Request(headers=(cookie(token), *FROM_ELSEWHERE)), Request(target="/about", port=":1")]
     made += [Request(host=WIKI, sni=WIKI, headers=(("Cookie", f"a=1; {COOKIE}={token}"),))]
     made += [
         Request(headers=(cookie(token), ("Connection", named)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from mvsqlite_stack.model import App, Stack
+from mvsqlite_stack.model import Stack
 from mvsqlite_stack.render.identity import COOKIE, FORGED, SECURITY
 from mvsqlite_stack.render.layout import Layout
 from mvsqlite_stack.render.public import pattern, routed
@@ -29,6 +29,8 @@ PLUGINS = (
     "response-transformer",
 )
 """All that the declarations use; Kong loads no others."""
+ELSEWHERE = ("Forwarded", "X-Forwarded-Uri", "X-Forwarded-Method")
+"""What a gateway says of where a request came from and Kong does not."""
 
 Entity = dict[str, Any]
 
@@ -93,7 +95,8 @@ def _route(name: str, host: str, paths: list[str], plugins: list[Entity]) -> Ent
 
 
 def _sign_in(stack: Stack) -> Entity:
-    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "signin")]
+    here = stack.authority(stack.sign_in_host)
+    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "signin", HERE=here)]
     route = _route("signin", stack.sign_in_host, ["/"], plugins)
     return _service("signin", f"127.0.0.1:{stack.ports.sign_in}", 60, [route])
 
@@ -102,7 +105,8 @@ def _status(stack: Stack) -> list[Entity]:
     """For everybody, and nothing of what a browser knows about its visitor goes there."""
     if not stack.status.enabled:
         return []
-    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "status")]
+    here = stack.authority(stack.status_host)
+    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "status", HERE=here)]
     route = _route("status", stack.status_host, ["/"], plugins)
     return [_service("status", f"127.0.0.1:{stack.ports.status_page}", 60, [route])]
 
@@ -111,40 +115,37 @@ def _app(stack: Stack, name: str) -> Entity:
     app, host = stack.apps[name], stack.host_of(name)
     routes = []
     if app.public:
-        routes.append(_route(f"{name}-public", host, ["/"], [_size(app.upload_megabytes), *_public(None)]))
+        public = [_size(app.upload_megabytes), *_public(stack, name, None)]
+        routes.append(_route(f"{name}-public", host, ["/"], public))
     else:
         private = [_size(app.upload_megabytes), *_private(stack, name)]
-        routes += [_route(f"{name}-private", host, ["/"], private), *_public_routes(name, app, host)]
+        routes += [_route(f"{name}-private", host, ["/"], private), *_public_routes(stack, name)]
     return _service(f"app-{name}", stack.upstream(name), app.idle_seconds, routes)
 
 
-def _public_routes(name: str, app: App, host: str) -> list[Entity]:
-    found = []
+def _public_routes(stack: Stack, name: str) -> list[Entity]:
+    app, host, found = stack.apps[name], stack.host_of(name), []
     for number, path in enumerate(app.public_paths, 1):
-        plugins = [_size(app.upload_megabytes), *_public(f"^{pattern(path)}$")]
+        plugins = [_size(app.upload_megabytes), *_public(stack, name, f"^{pattern(path)}$")]
         found.append(_route(f"{name}-public-{number}", host, [f"~{routed(path)}$"], plugins))
     return found
 
 
 def _private(stack: Stack, app: str) -> list[Entity]:
-    here = f"https://{stack.authority(stack.host_of(app))}"
-    sign_in = f"https://{stack.authority(stack.sign_in_host)}"
-    asked = {
-        "VERIFY": f"http://127.0.0.1:{stack.ports.sign_in}/verify",
-        "SIGN_IN": stack.authority(stack.sign_in_host),
-        "HERE": stack.authority(stack.host_of(app)),
-    }
+    known = {"HERE": stack.authority(stack.host_of(app)), "SIGN_IN": stack.authority(stack.sign_in_host)}
+    verify = f"http://127.0.0.1:{stack.ports.sign_in}/verify"
     return [
-        _function("pre-function", "header_filter", "redirect", HERE=here, SIGN_IN=sign_in),
+        _function("pre-function", "header_filter", "redirect", **known),
         _jwt(),
         _strip(),
         _security(),
-        _function("post-function", "access", "private", APP=app, **asked),
+        _function("post-function", "access", "private", APP=app, VERIFY=verify, **known),
     ]
 
 
-def _public(path: str | None) -> list[Entity]:
-    return [_strip(), _security(), _function("post-function", "access", "public", PATH=path)]
+def _public(stack: Stack, app: str, path: str | None) -> list[Entity]:
+    here = stack.authority(stack.host_of(app))
+    return [_strip(), _security(), _function("post-function", "access", "public", PATH=path, HERE=here)]
 
 
 def _jwt() -> Entity:
@@ -186,7 +187,7 @@ def _function(plugin: str, phase: str, name: str, **constants: str | None) -> En
     """A function of ours; constants: plain text without quotes or backslashes, or patterns."""
     lines = [f"local {key} = {_lua(value)}" for key, value in constants.items()]
     if plugin == "post-function":
-        forged = ", ".join(f'["{header.lower()}"] = true' for header in FORGED)
+        forged = ", ".join(f'["{header.lower()}"] = true' for header in (*FORGED, *ELSEWHERE))
         lines += [f"local COOKIE = {_lua(COOKIE)}", f"local FORGED = {{ {forged} }}", _source("common")]
     return {"name": plugin, "config": {phase: ["\n".join([*lines, _source(name)])]}}
 
@@ -280,6 +281,7 @@ def settings(stack: Stack, layout: Layout) -> str:
         "status_error_log": "stderr",
         "nginx_http_include": f"{layout.settings}/kong/limits.conf",
         "nginx_http_client_max_body_size": f"{largest}m",
+        "nginx_proxy_underscores_in_headers": "off",
         "nginx_proxy_large_client_header_buffers": f"4 {limit.header_kilobytes}k",
         "nginx_proxy_client_header_timeout": f"{limit.header_seconds}s",
         "nginx_proxy_client_body_timeout": f"{limit.body_seconds}s",

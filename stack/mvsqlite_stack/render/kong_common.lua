@@ -14,13 +14,22 @@ local function check_connection()
 end
 
 local function clear_forged()
-  -- Kong lets underscores pass, and apps that know headers as CGI variables read X_Auth_User as X-Auth-User.
+  -- Apps that know headers as CGI variables read X_Auth_User as X-Auth-User.
   -- 0: all of them, for what is beyond Kong's usual hundred reaches the app too.
   for name in pairs(ngx.req.get_headers(0, true)) do
     if FORGED[string.gsub(string.lower(name), "_", "-")] then
       kong.service.request.clear_header(name)
     end
   end
+end
+
+local function pass_on()
+  -- Kong would put the client's own X-Forwarded-For before the address that it sees, pass on a Host with any
+  -- port, and write the path anew.
+  ngx.var.upstream_x_forwarded_for = ngx.var.remote_addr
+  ngx.var.upstream_x_forwarded_host = HERE
+  ngx.var.upstream_host = HERE
+  ngx.var.upstream_uri = kong.request.get_raw_path()
 end
 
 local function without_session()

@@ -45,6 +45,7 @@ return function()
   local token = kong.ctx.shared.authenticated_jwt_token
   check_connection()
   clear_forged()
+  pass_on()
   local cookies = without_session()
   if type(token) ~= "string" or cookies ~= 1 then
     return kong.response.exit(401, { message = "Unauthorized" })

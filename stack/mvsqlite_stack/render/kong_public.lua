@@ -4,5 +4,6 @@ return function()
   end
   check_connection()
   clear_forged()
+  pass_on()
   without_session()
 end

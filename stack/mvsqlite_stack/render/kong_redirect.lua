@@ -14,6 +14,7 @@ return function()
     return
   end
   kong.response.set_status(302)
-  kong.response.set_header("Location", SIGN_IN .. "/?to=" .. ngx.escape_uri(HERE .. kong.request.get_path_with_query()))
+  local here = "https://" .. HERE .. kong.request.get_path_with_query()
+  kong.response.set_header("Location", "https://" .. SIGN_IN .. "/?to=" .. ngx.escape_uri(here))
   kong.response.set_header("Cache-Control", "no-store")
 end
