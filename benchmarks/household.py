@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.cluster_kit import Absent
 from benchmarks.common import OURS, Figure, Question, Settings, main
-from benchmarks.signin import Bare, free_port
+from benchmarks.signin import Bare
 from mvsqlite_stack.signin.activity import Visitor
 from mvsqlite_stack.signin.service import Service
 from mvsqlite_stack.signin.settings import read
@@ -26,6 +26,7 @@ from mvsqlite_stack.up import tether, trial
 from mvsqlite_stack.up.trial import DOMAIN
 
 CONNECTIONS = 16
+BARE_PORTS = range(8600, 8700)
 PARTS = ("gateway", "signin", "app-notes", "status", "supervisor")
 DIRECT = Bare("asked directly")
 COLUMNS = (OURS, DIRECT)
@@ -87,14 +88,16 @@ def household(directory: Path) -> Iterator[trial.Trial]:
     """One that runs."""
     place = trial.at(directory / "t")
     place.directory.mkdir()
-    trial.declare(place, free_port(), free_port())
-    file, port = directory / "bare.py", free_port()
+    trial.declare(place, None, None)
+    file, port = directory / "bare.py", next(filter(trial.is_free, BARE_PORTS))
     file.write_text(BARE_APP)
     with place.declaration.open("a") as declaration:
         declaration.write(BARE_DECLARED.format(port=port, file=file))
     command = [sys.executable, "-m", "mvsqlite_stack"]
     try:
-        subprocess.run([*command, "up", "--detach", str(place.directory)], check=True, capture_output=True)
+        subprocess.run(
+            [*command, "up", "--detach", str(place.directory)], check=True, stdout=subprocess.DEVNULL
+        )
         yield place
     finally:
         subprocess.run([*command, "down", str(place.directory)], check=True, capture_output=True)

@@ -16,7 +16,8 @@ import chromium
 from gateways import listens
 from mvsqlite_stack.commands.up import down
 from mvsqlite_stack.errors import StackError
-from mvsqlite_stack.up.trial import at
+from mvsqlite_stack.up.running import only_one, prepare
+from mvsqlite_stack.up.trial import at, declare
 from trial_kit import DOMAIN, PATIENCE, Up, trial, wait_for
 
 NOTES, LOGIN, STATUS = f"notes.{DOMAIN}", f"login.{DOMAIN}", f"status.{DOMAIN}"
@@ -222,3 +223,20 @@ def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     answer = CliRunner().invoke(down, [str(tmp_path / "nowhere")])
     assert isinstance(answer.exception, StackError)
     assert "nothing was ever started there" in str(answer.exception)
+
+
+def test_what_is_for_systemd_is_not_written_anywhere(tmp_path: Path) -> None:
+    place = at(tmp_path / "t")
+    table = 'on = "home"\nport = 8499\nallow = ["*"]\nimage = "docker.io/some/pad:1.0"\n'
+    with only_one(place):
+        declare(place, None, None)
+        with place.declaration.open("a") as file:
+            file.write(f"\n[apps.pad]\n{table}")
+        prepared = prepare(place, None, None)
+    assert prepared.not_run == {"pad": "it is a container"}
+    assert [one.name for one in prepared.programs] == ["signin", "app-notes", "status", "gateway"]
+    written = {str(path.relative_to(place.directory / "etc")) for path in place.directory.glob("etc/*/*")}
+    assert written >= {"nginx/nginx.conf", "signin/signin.toml", "status/status.toml"}
+    assert not [name for name in written if name.startswith(("systemd/", "containers/", "kong/"))]
+    assert not list(Path("/etc/containers/systemd").glob("*pad*"))
+    assert "pad" not in (place.directory / "etc/status/status.toml").read_text()

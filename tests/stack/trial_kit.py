@@ -175,9 +175,9 @@ def trial() -> Iterator[Up]:
     try:
         yield one
     finally:
-        if one.processes():
-            one.mvstack("down", "t")
         for process in one.started:
             process.kill()
             process.wait()
+        if one.processes():
+            one.mvstack("down", "t")
         shutil.rmtree(directory, ignore_errors=True)

@@ -59,6 +59,8 @@ def prepare(place: Trial, https: int | None, http: int | None) -> Prepared:
     Supervisor(place).sweep()
     trial.declare(place, https, http)
     declared, here = trial.read(place, https, http)
+    hidden = (*here.status.hide, *not_run(place, here))
+    here = here.model_copy(update={"status": here.status.model_copy(update={"hide": hidden})})
     trial.check_ports(place, here, inner_ports(place, here))
     hosts = [here.sign_in_host, here.status_host, *map(here.host_of, here.apps)]
     certificates = authority.ensure(place.directory, here.domain, hosts)
@@ -74,10 +76,11 @@ def prepare(place: Trial, https: int | None, http: int | None) -> Prepared:
 
 
 def _write_rendered(place: Trial, here: Stack) -> None:
-    """What a machine would get below /etc/mvstack; units are systemd's, which is stood in for."""
+    """What a machine would get below /etc/mvstack. Units and containers are systemd's, which is stood in
+    for: they would lie outside the directory."""
     layout = place.layout
     written = render.files(here, place.secrets.public_keys(), place.declaration.name, layout)
-    own = {path: text for path, text in written.items() if "/systemd/" not in path}
+    own = {path: text for path, text in written.items() if layout.place(path).startswith(layout.settings)}
     there = [f"{here.gateway_host}/{path}" for path in files_in(Path(layout.settings))]
     perform(compare(own, lambda path: Path(layout.place(path)), there))
 

@@ -88,13 +88,13 @@ class Teller:
         names += [(app.title or name, here.host_of(name)) for name, app in here.apps.items()]
         if any(one.name == STATUS for one in prepared.programs):
             names.append(("Status page", here.status_host))
-        self._rows([(title, Text(f"https://{here.authority(host)}/", "cyan")) for title, host in names])
+        self._rows([(Text(title), Text(f"https://{here.authority(host)}/", "cyan")) for title, host in names])
         if not here.domain.endswith(".localhost"):
             hosts = " ".join(host for _, host in names)
             self._say("Browsers find names below localhost by themselves, not these. Into /etc/hosts:")
             self._type(f"127.0.0.1 {hosts}")
         for name, reason in prepared.not_run.items():
-            self._say(f"{name} is not run here: {reason}.")
+            self._say(escape(f"{name} is not run here: {reason}."))
 
     def _users(self, prepared: Prepared) -> None:
         here, file = prepared.here, shown(prepared.trial.users)
@@ -105,7 +105,8 @@ class Teller:
             password = Text(
                 prepared.passwords.get(name, f"in {file}"), "cyan" if prepared.passwords else "dim"
             )
-            rows.append((name, password, f"may enter {', '.join(apps)}" if apps else "may enter no app"))
+            may = f"may enter {', '.join(apps)}" if apps else "may enter no app"
+            rows.append((name, password, Text(may)))
         self._rows(rows)
         if prepared.passwords:
             self._say(f"[dim]Passwords are shown this once; they are in {escape(file)} too.[/dim]")

@@ -110,7 +110,7 @@ def declare(trial: Trial, https: int | None, http: int | None) -> bool:
     """
     if trial.declaration.exists():
         return False
-    taken: set[int] = set()
+    taken = {port for port in (https, http) if port}
     values = {"https": https or _free(HTTPS, taken), "http": http or _free(HTTP, taken)}
     values |= {name: _free(port, taken) for name, port in INNER.items()}
     text = files("mvsqlite_stack.up").joinpath(TEMPLATE).read_text()
