@@ -8,9 +8,11 @@ import click
 
 from mvsqlite_py._cli._common import Commands, print_json
 from mvsqlite_stack.commands.app import app
+from mvsqlite_stack.commands.apply import apply, destroy
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
+from mvsqlite_stack.commands.up import down, up
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.signin.commands import key_commands, user_commands
 from mvsqlite_stack.status.commands import status_commands
@@ -42,15 +44,30 @@ def main() -> None:
     """One domain, one sign-in, private apps behind a gateway, from one file.
 
     \b
+    mvstack up                  all of it on this machine, to try it out
     mvstack init                write stack.toml, with comments
     mvstack app add NAME        an app, from a recipe
     mvstack render DIR          every file that it takes, host by host
-    mvstack plan --against DIR  what is declared and is not there
+    mvstack plan                what is declared and is not there
+    mvstack apply               makes it so, over SSH or on this machine
     mvstack secrets list        keys and tokens beside it
     """
 
 
-for command in (init, app, render, plan, secrets, user_commands, key_commands, status_commands):
+for command in (
+    init,
+    app,
+    render,
+    plan,
+    apply,
+    destroy,
+    up,
+    down,
+    secrets,
+    user_commands,
+    key_commands,
+    status_commands,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -225,6 +225,19 @@ class Machine(Table):
     """A name or number by which it is reached."""
     gateway: bool = False
     """Whether the gateway and the sign-in service run there: on one host exactly."""
+    ssh_user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] | None = None
+    """Who logs in there: root unless given. Others need sudo, without a password."""
+    ssh_port: Port | None = None
+    ssh_key: Plain | None = None
+    """The file of the key that opens it; SSH's agent and usual keys unless given."""
+    python: AbsolutePath = "/usr/bin/python3"
+    """That which the environment with this package is made with."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine, and reached without SSH."""
+        here = self.address in ("localhost", "127.0.0.1", "::1")
+        return here and not (self.ssh_user or self.ssh_port or self.ssh_key)
 
 
 class Tls(Table):

@@ -44,15 +44,28 @@ class Step:
         )
 
 
-def compare(declared: dict[str, str], where: Callable[[str], Path], there: Iterable[str]) -> list[Step]:
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def compare(
+    declared: dict[str, str],
+    where: Callable[[str], Path],
+    there: Iterable[str],
+    read: Callable[[Path], str | None] = _text,
+) -> list[Step]:
     """What it takes, in the order of paths. Raises StackError if a file that is not ours is in the way.
 
-    where: the place of a declared path; there: paths that are there, declared or not.
+    where: the place of a declared path; there: paths that are there, declared or not; read: what is at a
+    place, None for nothing.
     """
     steps, foreign = [], []
     for path in sorted({*declared, *there}):
         place = where(path)
-        old = _text(place)
+        old = read(place)
         if path not in declared:
             if old is not None and old.startswith(MARK):
                 steps.append(Step(Action.REMOVE, path, place, old))
@@ -67,13 +80,6 @@ def compare(declared: dict[str, str], where: Callable[[str], Path], there: Itera
     if foreign:
         raise StackError(foreign)
     return steps
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except FileNotFoundError:
-        return None
 
 
 def files_in(directory: Path) -> list[str]:

@@ -171,10 +171,10 @@ def test_plan_tells_the_difference(begun: Run, tmp_path: Path) -> None:
     }
 
 
-def test_plan_wants_to_know_which_host_this_is(begun: Run, tmp_path: Path) -> None:
+def test_plan_knows_which_hosts_there_are(begun: Run, tmp_path: Path) -> None:
     file = tmp_path / "stack.toml"
     file.write_text(file.read_text() + '\n[hosts.attic]\naddress = "attic"\n')
-    assert "--host home or attic" in begun("plan").output
+    assert "Use one of: home, attic" in begun("plan", "--host", "cellar").output
 
 
 def test_the_gateway_learns_a_new_key(begun: Run, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from rich.text import Text
 
 from mvsqlite_stack import config
 from mvsqlite_stack import render as rendering
+from mvsqlite_stack.apply.run import looked_at
+from mvsqlite_stack.commands.apply import hosts_option, replace_option, wanted_of, wheel_option
 from mvsqlite_stack.commands.common import (
     console,
     file_option,
@@ -16,12 +18,10 @@ from mvsqlite_stack.commands.common import (
     secrets_of,
     secrets_option,
 )
-from mvsqlite_stack.errors import fail
+from mvsqlite_stack.commands.telling import difference, facts, tell
 from mvsqlite_stack.model import Stack
 from mvsqlite_stack.plan import Action, Step, compare, files_in, perform
-from mvsqlite_stack.render.layout import QUADLETS, SYSTEM, UNITS
 
-STYLES = {"+": "green", "-": "red", "@": "cyan"}
 VERBS = {Action.ADD: "added", Action.CHANGE: "changed", Action.REMOVE: "removed", Action.KEEP: "as declared"}
 
 
@@ -56,48 +56,52 @@ def render(directory: Path, file: Path, secrets_directory: Path | None, as_json:
 @click.option(
     "--against",
     type=click.Path(path_type=Path, file_okay=False),
-    help="A directory that render wrote. Default: the files of one host on this machine.",
+    help="A directory that render wrote, instead of the hosts.",
 )
-@click.option("--host", "name", help="The host that this machine is; needed if there are several.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if anything would change.")
+@hosts_option
+@wheel_option
+@replace_option
 @file_option
 @secrets_option
 @json_option
 def plan(
     against: Path | None,
-    name: str | None,
     exit_code: bool,
+    names: tuple[str, ...],
+    wheel: Path | None,
+    replace_service_secret: bool,
     file: Path,
     secrets_directory: Path | None,
     as_json: bool,
 ) -> int:
-    """Tell the difference between what is declared and what is there. It changes nothing."""
-    stack, declared = _declared(file, secrets_directory)
+    """Tell the difference between what is declared and what is on the hosts. It changes nothing.
+
+    It connects to the hosts, as 'mvstack apply' does, and tells exactly what that would do.
+    """
     if against is not None:
-        directory = against
-        steps = compare(declared, lambda path: directory / path, files_in(directory))
+        return _plan_against(against, exit_code, file, secrets_directory, as_json)
+    stack = config.read(file)
+    wanted = wanted_of(stack, names, file, secrets_directory, wheel)
+    with looked_at(stack, wanted, file, replace_service_secret=replace_service_secret) as targets:
+        decisions = [one.decision for one in targets]
+    if as_json:
+        print_json(facts(decisions))
     else:
-        steps = _on_this_machine(stack, declared, name, file)
+        tell(decisions)
+    return int(exit_code and any(one.changes for one in decisions))
+
+
+def _plan_against(
+    directory: Path, exit_code: bool, file: Path, secrets_directory: Path | None, as_json: bool
+) -> int:
+    _, declared = _declared(file, secrets_directory)
+    steps = compare(declared, lambda path: directory / path, files_in(directory))
     if as_json:
         print_json([_json(step) for step in steps])
     else:
         _tell(steps)
     return int(exit_code and any(step.action is not Action.KEEP for step in steps))
-
-
-def _on_this_machine(stack: Stack, declared: dict[str, str], name: str | None, file: Path) -> list[Step]:
-    if name is None and len(stack.hosts) > 1:
-        raise fail(
-            file, "it declares several hosts", f"Say which this machine is: --host {' or '.join(stack.hosts)}"
-        )
-    host = name or next(iter(stack.hosts))
-    if host not in stack.hosts:
-        raise fail(file, f"there is no host {host!r}", f"Use one of: {', '.join(stack.hosts)}")
-    own = {path: text for path, text in declared.items() if path.startswith(f"{host}/")}
-    there = [f"{host}/{path}" for path in files_in(Path(SYSTEM.settings)) if not path.startswith("secrets/")]
-    there += [f"{host}/systemd/{unit.name}" for unit in Path(UNITS).glob("mvstack-*")]
-    there += [f"{host}/containers/{quadlet.name}" for quadlet in Path(QUADLETS).glob("mvstack-*")]
-    return compare(own, lambda path: Path(SYSTEM.place(path)), there)
 
 
 def _json(step: Step) -> dict[str, object]:
@@ -107,8 +111,7 @@ def _json(step: Step) -> dict[str, object]:
 def _tell(steps: list[Step]) -> None:
     out = console()
     for step in steps:
-        for line in step.difference():
-            out.print(Text(line, STYLES.get(line[:1], "")))
+        difference(step.difference())
     count = Counter(step.action for step in steps)
     if set(count) <= {Action.KEEP}:
         out.print(Text("Everything is as declared.", "bold"))

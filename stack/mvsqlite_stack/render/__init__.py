@@ -1,7 +1,7 @@
 """Every file that a stack takes, host by host, made from its declaration and nothing else."""
 
 from mvsqlite_stack.model import Stack
-from mvsqlite_stack.render import apps, containers, kong, nginx, signin, status, systemd
+from mvsqlite_stack.render import apps, containers, jobs, kong, nginx, signin, status, systemd, users
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import PublicKey
 
@@ -15,6 +15,7 @@ def files(stack: Stack, keys: list[PublicKey], source: str, layout: Layout = SYS
     for host in stack.hosts:
         if host == stack.gateway_host:
             found[f"{host}/signin/signin.toml"] = signin.settings(stack, layout)
+            found[f"{host}/signin/users.toml"] = users.declared(stack)
             if stack.status.enabled:
                 found[f"{host}/status/status.toml"] = status.settings(stack, layout)
             if stack.stack.gateway == "kong":
@@ -23,8 +24,12 @@ def files(stack: Stack, keys: list[PublicKey], source: str, layout: Layout = SYS
                 found[f"{host}/kong/kong.conf"] = kong.settings(stack, layout)
             else:
                 found[f"{host}/nginx/nginx.conf"] = nginx.configuration(stack) + "\n"
-        for name, text in (systemd.units(stack, host, layout) | apps.units(stack, host, layout)).items():
-            found[f"{host}/systemd/{name}"] = text
+        units: dict[str, str] = {}
+        for part in (systemd, apps, jobs):
+            units |= part.units(stack, host, layout)
+        found |= {f"{host}/systemd/{name}": text for name, text in units.items()}
+        if names := users.of_system(units.values()):
+            found[f"{host}/sysusers/mvstack.conf"] = users.sysusers(names)
         for name, text in containers.files(stack, host, layout).items():
             found[f"{host}/{name}"] = text
     head = f"{MARK}{source}: change that, not this file.\n"

@@ -32,9 +32,14 @@ class Layout:
         return f"{self.state}-app-{name}"
 
     @property
+    def home(self) -> str:
+        """The Python environment with this package."""
+        return str(PurePosixPath(self.programs).parent)
+
+    @property
     def library(self) -> str:
         """What containers need of this package; ``mvsqlite_stack.apps.library`` makes it."""
-        return f"{PurePosixPath(self.programs).parent}/library"
+        return f"{self.home}/library"
 
     @property
     def keys(self) -> str:

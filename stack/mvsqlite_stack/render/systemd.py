@@ -1,5 +1,7 @@
 """Units for systemd: each service with a user of its own, and no more of the system than it needs."""
 
+from pathlib import PurePosixPath
+
 from mvsqlite_stack.model import Stack
 from mvsqlite_stack.render import status
 from mvsqlite_stack.render.layout import Layout
@@ -57,12 +59,13 @@ def _sign_in(stack: Stack, layout: Layout) -> str:
     lines = [
         "User=mvstack",
         "Group=mvstack",
-        "StateDirectory=mvstack mvstack/signin",
-        "StateDirectoryMode=0700",
+        # The certificate lies in there too, and the gateway has a user of its own.
+        "StateDirectory=mvstack",
+        "StateDirectoryMode=0711",
         f"Environment=MVSTACK_SIGNIN={layout.settings}/signin/signin.toml",
         f"ExecStart={layout.programs}/python -m mvsqlite_stack.signin",
     ]
-    if directory := _store_directory(stack):
+    if directory := store_directory(stack.store.url):
         lines.append(f"ReadWritePaths=-{directory}")
     return service(f"Sign-in of {stack.domain}", lines)
 
@@ -83,8 +86,9 @@ def _status(stack: Stack, layout: Layout) -> str:
     return service(f"Status page of {stack.domain}", lines)
 
 
-def _store_directory(stack: Stack) -> str:
-    scheme, _, rest = stack.store.url.partition(":")
+def store_directory(url: str) -> str:
+    """Where a store of this machine lies; nothing for another."""
+    scheme, _, rest = url.partition(":")
     return rest.partition("?")[0] if scheme == "lmdb" else ""
 
 
@@ -112,6 +116,7 @@ def _gateway(stack: Stack, layout: Layout) -> str:
 
 def _certificate(stack: Stack) -> str:
     hosts = stack.public_hosts
+    places = {str(PurePosixPath(one).parent) for one in (stack.tls.certificate, stack.tls.key)}
     unit = f"mvstack-{stack.stack.gateway}.service"
     install = "install -o root -g mvstack-gateway -m 0640"
     hook = (
@@ -127,7 +132,10 @@ def _certificate(stack: Stack) -> str:
     return (
         f"[Unit]\nDescription=Certificate of {stack.domain}\nAfter=network-online.target\n"
         f"Wants=network-online.target\n\n[Service]\nType=oneshot\nExecStart={command.replace('$', '$$')}\n"
-        "NoNewPrivileges=yes\nPrivateTmp=yes\nProtectHome=yes\n"
+        f"{CLOSED}CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE\n"
+        "ConfigurationDirectory=letsencrypt\nStateDirectory=letsencrypt\nStateDirectoryMode=0700\n"
+        "LogsDirectory=letsencrypt\nLogsDirectoryMode=0700\n"
+        f"ReadWritePaths={' '.join(sorted(places))}\n"
     )
 
 

@@ -42,6 +42,11 @@ def _user(row: Any) -> User | None:
     return User(id, name, shown, password, password_set, bool(disabled), created)
 
 
+def _demand_shown(shown: str) -> None:
+    if len(shown) > SHOWN_MAX or not shown.isprintable():
+        raise AccountError(f"the name to show is printable, and at most {SHOWN_MAX} characters long")
+
+
 class Accounts:
     """The users of the accounts database."""
 
@@ -79,8 +84,7 @@ class Accounts:
                 f"{name!r} cannot be a user's name: use 1 to 32 of a-z, 0-9, '.', '_', '-', "
                 "with a letter or digit first and last"
             )
-        if len(shown) > SHOWN_MAX or not (shown or name).isprintable():
-            raise AccountError(f"the name to show is printable, and at most {SHOWN_MAX} characters long")
+        _demand_shown(shown or name)
         hashed = self._new(password, name) if password is not None else None
         now = time.time()
         user = User(token(12), name, shown or name, hashed, now if hashed else None, False, now)
@@ -113,6 +117,12 @@ class Accounts:
     def _store_hash(self, user: User, hashed: str, message: str) -> None:
         change = "UPDATE user SET password = ?, password_set = ? WHERE id = ?"
         self._change(user, message, change, (hashed, time.time(), user.id))
+
+    def set_shown(self, user: User, shown: str, by: str) -> None:
+        """Raises AccountError if the name will not do."""
+        _demand_shown(shown)
+        message = f"shown name of {user.name} changed by {by}"
+        self._change(user, message, "UPDATE user SET shown = ? WHERE id = ?", (shown, user.id))
 
     def set_disabled(self, user: User, disabled: bool, by: str) -> None:
         message = f"user {user.name} {'disabled' if disabled else 'enabled'} by {by}"

@@ -180,6 +180,12 @@ class Pending:
         self._database.write(f"{who} begins: {kind}", insert)
         return secret
 
+    def forget(self, kind: str, user: User) -> None:
+        """Ends all steps of the kind that were begun for a user."""
+        change = "DELETE FROM pending WHERE kind = ? AND user = ?"
+        message = f"{user.name}: {kind} ended"
+        self._database.write(message, lambda db: db.execute(change, (kind, user.id)))
+
     def look(self, kind: str, secret: str | None) -> tuple[str | None, dict[str, Any]] | None:
         """User id and data, if they are still there."""
         question = "SELECT user, data FROM pending WHERE secret = ? AND kind = ? AND expires > ?"

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from mvsqlite_py._cli._common import NeedsYesError, Typed, has_terminal, print_json, show_table
 from mvsqlite_stack.signin.accounts import AccountError, User
 from mvsqlite_stack.signin.activity import Visitor
+from mvsqlite_stack.signin.owner import become_owner_of
 from mvsqlite_stack.signin.passwords import PasswordError
-from mvsqlite_stack.signin.service import Service
-from mvsqlite_stack.signin.settings import VARIABLE, read
+from mvsqlite_stack.signin.settings import PLACE, VARIABLE, SettingsError, read
 from mvsqlite_stack.signin.web.agents import agent_words
+
+if TYPE_CHECKING:  # it takes as long to load as all other commands together
+    from mvsqlite_stack.signin.service import Service
 
 EVENTS_SHOWN = 50
 
@@ -29,10 +32,12 @@ EVENTS_SHOWN = 50
 class Session:
     """One command: the service it works on, and how it tells its result."""
 
-    service: Service
+    service: "Service"
     json: bool
     by: str
     """Who runs it, for the history."""
+    directory: Path
+    """Of the settings file."""
 
     def tell(self, *lines: str, **result: Any) -> None:
         if self.json:
@@ -55,12 +60,15 @@ def _by() -> str:
 def _errors() -> Iterator[None]:
     try:
         yield
-    except (AccountError, PasswordError) as error:
+    except (AccountError, PasswordError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command ``--settings`` and ``--json``; the function gets a Session first."""
+    """Gives a command ``--settings`` and ``--json``; the function gets a Session first.
+
+    Run by root it acts as the owner of the service's keys.
+    """
 
     @click.option(
         "--settings",
@@ -68,19 +76,32 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
         envvar=VARIABLE,
         show_envvar=True,
         type=click.Path(path_type=Path, dir_okay=False),
-        help="The settings file of the sign-in service.",
+        help=f"The settings file of the sign-in service. Default: {PLACE}, if it is there.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     @wraps(function)
     def run(path: Path | None, as_json: bool, **options: Any) -> Any:
-        service = Service(read(path))
+        # Before it becomes somebody else, who may not be able to read libraries of root's.
+        from mvsqlite_stack.signin.service import Service
+
+        by, place = _by(), _place(path)
+        settings = read(place)
+        become_owner_of(settings.keys)
+        service = Service(settings)
         try:
             with _errors():
-                return function(Session(service, as_json, _by()), **options)
+                return function(Session(service, as_json, by, place.parent), **options)
         finally:
             service.close()
 
     return run
+
+
+def _place(path: Path | None) -> Path:
+    """Raises SettingsError if no settings file is named and none is where one should be."""
+    if path is None and not PLACE.is_file():
+        raise SettingsError(f"{VARIABLE} names no settings file, and there is no {PLACE}")
+    return path or PLACE
 
 
 def _moment(seconds: float | None) -> str | None:
@@ -151,6 +172,74 @@ def _facts(session: Session, user: User) -> dict[str, Any]:
         "recovery_codes": service.factors.recovery_codes_left(user),
         "sessions": len(service.sessions.of(user)),
     }
+
+
+@user_commands.command("invite")
+@name_argument
+@command
+def invite(session: Session, name: str) -> None:
+    """Make a link with which a user can set a password, once. Earlier ones end."""
+    from mvsqlite_stack.signin import invitations
+
+    user = session.service.accounts.get(name)
+    link = invitations.invite(session.service, user)
+    session.note("invited", user)
+    session.tell(f"For {user.name}, {_days(session)}:", Typed(link), user=user.name, link=link)
+
+
+def _days(session: Session) -> str:
+    days = session.service.settings.lifetimes.invitation / 86400
+    return f"good once and for {days:.3g} days"
+
+
+@user_commands.command("sync")
+@click.argument("file", type=click.File(), required=False)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--disable-missing", is_flag=True, help="Disable accounts that are declared no longer.")
+@command
+def sync(session: Session, file: IO[str] | None, dry_run: bool, disable_missing: bool) -> None:
+    """Make the declared users accounts: those of FILE, or of users.toml beside the settings.
+
+    Who is missing is added without a password, and gets a link to set one. Names that people see are
+    changed to those declared; groups are in the settings. Nobody is removed.
+    """
+    from mvsqlite_stack.signin import invitations
+
+    with file or (session.directory / "users.toml").open() as source:
+        wanted = invitations.declared(source.read())
+    links: dict[str, str] = {}
+    if dry_run:
+        done = invitations.compare(session.service, wanted)
+    else:
+        done, links = invitations.synchronise(session.service, wanted, session.by)
+    for name in done.add if not dry_run else ():
+        session.note("added and invited", session.service.accounts.get(name))
+    disabled = _disable_missing(session, done.missing) if disable_missing and not dry_run else ()
+    verb = "To be" if dry_run else "Now"
+    lines = [f"{verb} added: {name}." for name in done.add]
+    lines += [f"{verb} shown otherwise: {name}." for name in done.change]
+    lines += [f"Disabled: {name}; sessions ended." for name in disabled]
+    left = [name for name in done.missing if name not in disabled]
+    lines += [f"Not declared, and left as it is: {name} (mvstack user disable {name})." for name in left]
+    for name, link in links.items():
+        lines += [f"To set a password, for {name}, {_days(session)}:", Typed(link)]
+    session.tell(
+        *lines or ["All users are as declared."],
+        add=done.add,
+        change=done.change,
+        missing=left,
+        disabled=disabled,
+        invitations=links,
+    )
+
+
+def _disable_missing(session: Session, names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        user = session.service.accounts.get(name)
+        session.service.accounts.set_disabled(user, True, session.by)
+        session.service.sessions.revoke(user, session.by)
+        session.note("disabled", user)
+    return names
 
 
 @user_commands.command("list")

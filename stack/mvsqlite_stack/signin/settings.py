@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 VARIABLE = "MVSTACK_SIGNIN"
 """The environment variable that names the settings file."""
 
+PLACE = Path("/etc/mvstack/signin/signin.toml")
+"""Where it lies on a machine that ``mvstack apply`` has set up."""
+
 EVERYBODY = "*"
 """In ``allow``: every user. ``@name`` is a group, anything else a user's name."""
 
@@ -75,6 +78,8 @@ class Lifetimes(Model):
     """For the second step of a sign-in."""
     recent: Seconds = 600
     """How long after proving who one is security settings can be changed without proving it again."""
+    invitation: Seconds = 7 * 86400
+    """For setting a first password."""
     events: Seconds = 400 * 86400
     """How long the audit log goes back."""
 

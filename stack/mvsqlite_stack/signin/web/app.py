@@ -16,7 +16,7 @@ from starlette.routing import Route
 from mvsqlite_stack.signin.limits import TooManyError
 from mvsqlite_stack.signin.service import Service
 from mvsqlite_stack.signin.settings import Settings, read
-from mvsqlite_stack.signin.web import account, machine, sign_in
+from mvsqlite_stack.signin.web import account, invitation, machine, sign_in
 from mvsqlite_stack.signin.web.agents import agent_words
 from mvsqlite_stack.signin.web.visit import RefusedError, Visit, form_of, secured
 
@@ -40,6 +40,7 @@ GET: dict[str, Handler] = {
     "/account/recovery-codes": account.codes_page,
     "/account/passkeys": account.passkeys_page,
     "/confirm": account.confirm_page,
+    "/invitation": invitation.invitation_page,
 }
 POST: dict[str, Handler] = {
     "/sign-in": sign_in.sign_in,
@@ -49,6 +50,7 @@ POST: dict[str, Handler] = {
     "/passkey/options": sign_in.passkey_options,
     "/sign-out": sign_in.sign_out,
     "/confirm": account.confirm,
+    "/invitation": invitation.accept,
     "/account/sessions": account.end_session,
     "/account/password": account.password,
     "/account/app": account.add_app,
