@@ -119,7 +119,7 @@ class KongModel:
     # ---- routing ---------------------------------------------------------------
 
     def match(self, host: str, path: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Service and route, whatever the protocol; hosts exactly, expressions before prefixes, longer first."""
+        """Service and route, whatever the protocol; hosts exactly, expressions first, then the longer."""
         found = []
         for service, route in self.routes:
             if host not in route["hosts"]:
