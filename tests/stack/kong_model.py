@@ -118,13 +118,11 @@ class KongModel:
 
     # ---- routing ---------------------------------------------------------------
 
-    def match(
-        self, host: str, path: str, protocol: str = "https"
-    ) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """Service and route; hosts exactly, expressions before prefixes, longer before shorter."""
+    def match(self, host: str, path: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """Service and route, whatever the protocol; hosts exactly, expressions first, then the longer."""
         found = []
         for service, route in self.routes:
-            if host not in route["hosts"] or protocol not in route["protocols"]:
+            if host not in route["hosts"]:
                 continue
             for declared in route["paths"]:
                 if declared.startswith("~"):

@@ -205,7 +205,11 @@ def _source(name: str) -> str:
 
 
 def _acme(stack: Stack) -> list[Entity]:
-    """Answers to a certificate authority's challenges: by HTTP, without sign-in, nothing else."""
+    """Answers to a certificate authority's challenges, without sign-in and nothing else.
+
+    They are asked for by HTTP. Kong does not look at the protocol when it chooses a route: it gives them by
+    HTTPS too.
+    """
     if not stack.tls.acme:
         return []
     route = {

@@ -257,6 +257,8 @@ def _question(stack: Stack, host: str) -> list[str]:
     return [
         f"proxy_pass http://{_service(stack)};",
         "proxy_http_version 1.1;",
+        "proxy_connect_timeout 2s;",
+        "proxy_read_timeout 10s;",
         "proxy_method GET;",
         "proxy_pass_request_body off;",
         "proxy_pass_request_headers off;",
