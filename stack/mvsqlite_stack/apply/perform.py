@@ -133,7 +133,7 @@ def _nginx(wanted: Wanted, decision: Decision, parcel: Parcel) -> Iterator[str]:
     bind = "--inh-caps=+net_bind_service --ambient-caps=+net_bind_service"
     as_gateway = f"setpriv --reuid={GATEWAY} --regid={GATEWAY} --clear-groups"
     for path in wanted.certificate or ():
-        remedy = f"let it: chgrp {GATEWAY} {path}; chmod 640 {path}, and its directory be entered"
+        remedy = f"chgrp {GATEWAY} {path}; chmod 640 {path}; and let it enter the directories above"
         yield f"{as_gateway} test -r {path} || fail 'the gateway cannot read {path}: {remedy}'"
     yield "trial=$(mktemp -d)"
     yield "trap 'rm -rf \"$trial\"' EXIT"
