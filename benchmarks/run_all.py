@@ -21,6 +21,7 @@ from benchmarks import (
     full_scan,
     gc,
     history_size,
+    household,
     memory,
     mix,
     open_close,
@@ -28,6 +29,7 @@ from benchmarks import (
     point_reads,
     preload_start,
     signin,
+    status_page,
     time_travel,
     undo,
 )
@@ -65,6 +67,8 @@ BENCHMARKS: list[ModuleType] = [
     gc,
     preload_start,
     signin,
+    household,
+    status_page,
 ]
 
 

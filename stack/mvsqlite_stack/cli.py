@@ -12,6 +12,7 @@ from mvsqlite_stack.commands.apply import apply, destroy
 from mvsqlite_stack.commands.init import init
 from mvsqlite_stack.commands.plan import plan, render
 from mvsqlite_stack.commands.secrets import secrets
+from mvsqlite_stack.commands.up import down, up
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.signin.commands import key_commands, user_commands
 from mvsqlite_stack.status.commands import status_commands
@@ -43,6 +44,7 @@ def main() -> None:
     """One domain, one sign-in, private apps behind a gateway, from one file.
 
     \b
+    mvstack up                  all of it on this machine, to try it out
     mvstack init                write stack.toml, with comments
     mvstack app add NAME        an app, from a recipe
     mvstack render DIR          every file that it takes, host by host
@@ -59,6 +61,8 @@ for command in (
     plan,
     apply,
     destroy,
+    up,
+    down,
     secrets,
     user_commands,
     key_commands,

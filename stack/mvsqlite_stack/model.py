@@ -282,7 +282,10 @@ class Limits(Table):
     """Open at a time from one address."""
     sign_in_requests_per_second: Annotated[int, Field(ge=1)] = 10
     token_seconds: Annotated[int, Field(ge=60, le=86400)] = 300
-    """How long a token is valid: with Kong, how long a revoked session may still be let in."""
+    """How long a token is valid, and so how long a page may be idle before it is led through sign-in again.
+
+    The gateways ask about each request, so a revoked session ends at once whatever this is.
+    """
 
 
 class Database(Table):

@@ -192,7 +192,7 @@ IDENTITY = [
 ]
 
 PATHS = [
-    plain(f"path {target}", DENIED | {400}, target=target)
+    plain(f"path {target}", DENIED | {400, 404}, target=target)
     for target in [
         "/",
         "//",

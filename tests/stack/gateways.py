@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import starlette.requests
 
 from echo import serving
 from exchange import Answer, Request, Seen
@@ -25,6 +27,7 @@ from mvsqlite_stack import render
 from mvsqlite_stack.signin.activity import Visitor
 from mvsqlite_stack.signin.service import Service
 from mvsqlite_stack.signin.settings import read
+from mvsqlite_stack.signin.web import machine
 
 PATIENCE = 20.0
 """Seconds that a server may take to start, to answer, or to end."""
@@ -84,13 +87,30 @@ class Gateway:
 def process(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a server for the length of a block, and shows what it said with a failure."""
     with log.open("wb") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=file, env=os.environ | environment)
+        server = subprocess.Popen(
+            command, stdout=file, stderr=file, env=os.environ | environment, start_new_session=True
+        )
     try:
         yield server
     finally:
-        server.terminate()
+        end_group(server.pid)
         server.wait(PATIENCE)
         sys.stdout.write(log.read_text(errors="replace"))
+
+
+def end_group(leader: int) -> None:
+    """Ends all that a server has begun, as systemd does."""
+
+    def is_gone() -> bool:
+        try:
+            os.killpg(leader, signal.SIGTERM)
+        except ProcessLookupError:
+            return True
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(leader, os.WNOHANG)
+        return False
+
+    wait_for("the server's end", is_gone)
 
 
 def write_rendered(household: Household) -> dict[str, Path]:
@@ -105,21 +125,53 @@ def write_rendered(household: Household) -> dict[str, Path]:
 
 
 @contextmanager
-def sign_in_service(household: Household, settings: Path) -> Iterator[None]:
-    """The real service by its rendered settings, but for where its keys lie, with a session for each user."""
+def opened(household: Household) -> Iterator[Service]:
+    """The sign-in service's parts, in this process, by its rendered settings but for where its keys lie."""
+    settings = household.directory / "rendered" / household.stack.gateway_host / "signin/signin.toml"
     keys = household.secrets.directory / "signin/keys"
     settings.write_text(settings.read_text().replace("/var/lib/mvstack/signin/keys", str(keys)))
     service = Service(read(settings))
     try:
-        for name, user in household.stack.users.items():
-            added = service.accounts.add(name, user.name or name, None, "test")
-            visitor = Visitor("127.0.0.1", "test")
-            made = service.databases.activity.write(
-                "test", lambda db, to=added, by=visitor: service.sessions.create(db, to, "test", by)
-            )
-            household.tokens.sessions[name] = made[0]
+        yield service
     finally:
         service.close()
+
+
+def new_session(service: Service, user: str) -> str:
+    """Its id."""
+    account = service.accounts.find(user)
+    assert account is not None
+    visitor = Visitor("127.0.0.1", "test")
+    made = service.databases.activity.write(
+        "test", lambda db: service.sessions.create(db, account, "test", visitor)
+    )
+    return made[0]
+
+
+def add_users(household: Household, service: Service) -> None:
+    """Accounts and a session for each user who is declared."""
+    for name, user in household.stack.users.items():
+        service.accounts.add(name, user.name or name, None, "test")
+        household.tokens.sessions[name] = new_session(service, name)
+
+
+def in_process(service: Service) -> Callable[[dict[str, str]], tuple[int, dict[str, str]]]:
+    """Its answer to a gateway's question with these headers."""
+
+    def verify(headers: dict[str, str]) -> tuple[int, dict[str, str]]:
+        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        scope = {"type": "http", "method": "GET", "path": "/verify", "query_string": b"", "headers": raw}
+        response = machine.verify(starlette.requests.Request(scope), service)
+        return response.status_code, {name.title(): value for name, value in response.headers.items()}
+
+    return verify
+
+
+@contextmanager
+def sign_in_service(household: Household, settings: Path) -> Iterator[None]:
+    """The real service, with a session for each user."""
+    with opened(household) as service:
+        add_users(household, service)
     command = [sys.executable, "-m", "mvsqlite_stack.signin"]
     port = household.stack.ports.sign_in
     with process(command, household.directory / "signin.log", MVSTACK_SIGNIN=str(settings)) as server:
@@ -165,40 +217,62 @@ def nginx(directory: Path, *, page: bool = True) -> Iterator[Gateway]:
             yield Gateway("nginx", household, seen, ("127.0.0.1", port))
 
 
+def kong_program() -> str | None:
+    """Kong's command, if it is installed."""
+    return os.environ.get("MVSTACK_KONG_BIN") or shutil.which("kong")
+
+
+def kong_runs_already() -> bool:
+    return bool(os.environ.get("MVSTACK_KONG_PROXY") and os.environ.get("MVSTACK_KONG_ADMIN"))
+
+
 def no_kong() -> str | None:
     """Why there is no Kong to test; None if there is one."""
-    if os.environ.get("MVSTACK_KONG_BIN"):
-        return None
-    if os.environ.get("MVSTACK_KONG_PROXY") and os.environ.get("MVSTACK_KONG_ADMIN"):
+    if kong_program() or kong_runs_already():
         return None
     return (
-        "no Kong here: set MVSTACK_KONG_BIN to its program, or MVSTACK_KONG_PROXY (https://ADDRESS:PORT) and "
-        "MVSTACK_KONG_ADMIN (http://ADDRESS:PORT) to those of one that runs on this machine"
+        "no Kong here: install it, set MVSTACK_KONG_BIN to its program, or MVSTACK_KONG_PROXY "
+        "(https://ADDRESS:PORT) and MVSTACK_KONG_ADMIN (http://ADDRESS:PORT) to those of one that runs here"
     )
 
 
 @contextmanager
 def kong(directory: Path) -> Iterator[Gateway]:
     """A real Kong with the rendered declarations: our own process, or one that runs already."""
-    program = os.environ.get("MVSTACK_KONG_BIN")
-    context = kong_process(directory, program) if program else kong_running(directory)
+    program = kong_program()
+    if program is None or kong_runs_already():
+        context = kong_running(directory)
+    else:
+        context = kong_process(directory, program)
     with context as gateway:
         yield gateway
+
+
+def kong_settings(directory: Path, rendered: Path) -> Path:
+    """The rendered settings as they are, but for where they and Kong's own files lie."""
+    settings = rendered / "kong/kong.conf"
+    text = settings.read_text().replace("/etc/mvstack/kong/", f"{rendered}/kong/")
+    settings.write_text(text.replace("/var/lib/mvstack-gateway", str(directory / "prefix")))
+    return settings
 
 
 @contextmanager
 def kong_process(directory: Path, program: str) -> Iterator[Gateway]:
     with household_for(directory, "kong") as (household, seen, rendered):
-        settings = rendered / "kong/kong.conf"
-        text = settings.read_text().replace("/etc/mvstack/kong/kong.yml", str(rendered / "kong/kong.yml"))
-        settings.write_text(text.replace("/var/lib/mvstack-gateway", str(directory / "prefix")))
+        settings = kong_settings(directory, rendered)
         port = household.stack.ports.https
         command = [program, "start", "-c", str(settings)]
         with process(command, directory / "kong.log", KONG_NGINX_DAEMON="off") as server:
             wait_for("Kong", lambda: listens(port) or server.poll() is not None)
             gateway = Gateway("kong", household, seen, ("127.0.0.1", port))
-            wait_for("Kong's routes", lambda: gateway.ask(Request(target="/about")).status == 200)
+            wait_for("Kong's routes", lambda: has_routes(gateway))
             yield gateway
+
+
+def has_routes(gateway: Gateway) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return gateway.ask(Request(target="/about")).status == 200
+    return False
 
 
 @contextmanager
@@ -215,5 +289,5 @@ def kong_running(directory: Path) -> Iterator[Gateway]:
         gateway = Gateway("kong", household, seen, (proxy.hostname, port))
         gateway._context.check_hostname = False
         gateway._context.verify_mode = ssl.CERT_NONE
-        wait_for("Kong's routes", lambda: gateway.ask(Request(target="/about")).status == 200)
+        wait_for("Kong's routes", lambda: has_routes(gateway))
         yield gateway

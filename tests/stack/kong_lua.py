@@ -14,11 +14,12 @@ string.match string.rep string.reverse string.sub string.upper
 table.concat table.insert table.maxn table.remove table.sort
 math.floor math.max math.min os.time
 """
-"""Of the names that the sandbox has, those that one could want. There is no require and no metatable."""
+"""Of the names that the sandbox has, those that one could want. There is no metatable, and ``require`` takes
+what is allowed only."""
 
 SANDBOX = """
-function(names, kong, ngx)
-  local env = { kong = kong, ngx = ngx }
+function(names, kong, ngx, require)
+  local env = { kong = kong, ngx = ngx, require = require }
   for module, name in string.gmatch(names, "([%w_]+)%.([%w_]+)") do
     env[module] = env[module] or {}
     env[module][name] = _G[module][name]
@@ -53,12 +54,39 @@ class Functions:
     def run(self, source: str, exchange: Any, answered_by: str = "") -> None:
         """One function; answered_by: where the answer came from, in the phase of its headers."""
         kong, ngx = self._kong(exchange, answered_by), self._ngx(exchange)
-        self._sandbox(BASE, kong, ngx)(source)
+        self._sandbox(BASE, kong, ngx, lambda name: self._module(name, exchange))(source)
+
+    def _module(self, name: str, exchange: Any) -> Any:
+        """``resty.http``, which asks the sign-in service."""
+        assert name == "resty.http", "the sandbox allows no other"
+
+        def request(_: Any, uri: str, options: Any) -> Any:
+            assert uri.endswith("/verify")
+            try:
+                status, headers = exchange.verify(dict(options["headers"].items()))
+            except OSError as failed:
+                return None, str(failed)
+            return self._table({"status": status, "headers": headers})
+
+        client = {"set_timeouts": lambda *_: None, "request_uri": request}
+        return self._table({"new": lambda: self._table(client)})
 
     def _table(self, value: Any) -> Any:
         if isinstance(value, dict):
             return self._lua.table_from({key: self._table(inner) for key, inner in value.items()})
         return self._lua.table_from([self._table(one) for one in value]) if isinstance(value, list) else value
+
+    def _variables(self, exchange: Any) -> Any:
+        if exchange.variables is None:
+            exchange.variables = self._table({"remote_addr": "127.0.0.1"})
+        return exchange.variables
+
+    def _shared(self, exchange: Any) -> Any:
+        if exchange.shared is None:
+            exchange.shared = self._lua.table()
+        if exchange.token:
+            exchange.shared["authenticated_jwt_token"] = exchange.token
+        return exchange.shared
 
     def _kong(self, exchange: Any, answered_by: str) -> Any:
         def leave(status: int, *_: Any) -> None:
@@ -72,7 +100,8 @@ class Functions:
 
         return self._table(
             {
-                "ctx": {"shared": {"authenticated_jwt_token": exchange.token} if exchange.token else {}},
+                "ctx": {"shared": self._shared(exchange)},
+                "log": {"err": lambda *_: None},
                 "request": {
                     "get_raw_path": lambda: exchange.path,
                     "get_path_with_query": lambda: exchange.request.target,
@@ -86,6 +115,7 @@ class Functions:
                     "get_status": lambda: exchange.status,
                     "set_status": set_status,
                     "set_header": lambda name, value: exchange.response.append((name, value)),
+                    "add_header": lambda name, value: exchange.response.append((name, value)),
                 },
             }
         )
@@ -114,6 +144,7 @@ class Functions:
         return self._table(
             {
                 "req": {"get_headers": headers},
+                "var": self._variables(exchange),
                 "decode_base64": decode,
                 "escape_uri": lambda text: quote(text, safe="~-_.!'()*"),
                 "re": {"find": find},

@@ -8,8 +8,10 @@ import base64
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, unquote
 
 import yaml
 from cryptography.exceptions import InvalidSignature
@@ -24,7 +26,6 @@ PRIORITY = {
     "pre-function": 1_000_000,
     "jwt": 1450,
     "request-size-limiting": 951,
-    "rate-limiting": 910,
     "request-transformer": 801,
     "response-transformer": 800,
     "post-function": -1000,
@@ -46,16 +47,30 @@ JWT_CONFIG = {
 }
 
 
+Verify = Callable[[dict[str, str]], tuple[int, dict[str, str]]]
+"""The sign-in service's answer to a question with these headers."""
+
+
 @dataclass
 class Exchange:
     """A request on its way through the plugins."""
 
     request: Request
     path: str
+    verify: Verify
     headers: list[tuple[str, str]]
     token: str | None = None
     status: int = 200
     response: list[tuple[str, str]] = field(default_factory=list)
+    shared: Any = None
+    """What the functions keep for each other: a table of Lua's."""
+    variables: Any = None
+    """Those of the nginx inside Kong, likewise."""
+
+    def variable(self, name: str, usual: str) -> str:
+        """What a function has made of a variable, or what it usually is."""
+        value = self.variables[name] if self.variables is not None else None
+        return usual if value is None else str(value)
 
     def values(self, name: str, limit: int | None = None) -> list[str]:
         return [value for key, value in self.headers[:limit] if key.lower() == name.lower()]
@@ -73,7 +88,8 @@ class KongModel:
 
     name = "kong's declarations"
 
-    def __init__(self, text: str, largest_header: int, port: int) -> None:
+    def __init__(self, text: str, largest_header: int, port: int, verify: Verify) -> None:
+        self._verify = verify
         self.data: dict[str, Any] = yaml.safe_load(text)
         assert isinstance(self.data["_format_version"], str), "Kong refuses a number"
         assert set(self.data) <= TOP_LEVEL, "Kong refuses other keys"
@@ -125,37 +141,37 @@ class KongModel:
             return Answer(early)
         target = re.sub(r"^https?://[^/?#]*", "", request.target) or "/"
         host = re.sub(r":\d+$", "", f"{request.host}{request.port.format(port=self._port)}")
-        path, _, query = target.partition("?")
+        path, question, query = target.partition("?")
         normal = normalized(path.partition("#")[0])
-        found = self.match(host, normal)
+        found = None if any("\udc80" <= char <= "\udcff" for char in normal) else self.match(host, normal)
         if found is None:
             return Answer(404)
         service, route = found
         assert route["preserve_host"] is True
         assert route["strip_path"] is False
-        exchange = Exchange(request, path, list(request.headers))
-        return self._through(exchange, service, route, normal + (f"?{query}" if query else ""))
+        plain = [one for one in request.headers if "_" not in one[0]]
+        exchange = Exchange(request, path, self._verify, plain)
+        usual = {"upstream_uri": escaped(normal), "upstream_host": f"{host}:{self._port}"}
+        return self._through(exchange, service, route, usual, question + query)
 
     def _refused_by_nginx(self, request: Request) -> int | None:
         lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{a}: {b}" for a, b in request.headers)]
-        names = [name.lower() for name, _ in request.headers]
-        if request.host in (None, "") or "host" in names or names.count("content-length") > 1:
-            return 400
-        if "transfer-encoding" in names and request.body:
-            return 400
-        if any("\n" in value or name != name.strip() for name, value in request.headers):
-            return 400
-        if not request.target.startswith(("/", "http")) or not re.fullmatch(r"[A-Z_-]+", request.method):
-            return 400
-        if request.method == "TRACE":
-            return 405
+        if len(lines[0]) > self._largest:
+            return 414
         too_long = any(len(line) > self._largest for line in lines) or len("".join(lines)) > 4 * self._largest
-        return 400 if too_long else None
+        if too_long or is_malformed(request) or leaves_root(request.target.partition("?")[0]):
+            return 400
+        return 405 if request.method == "TRACE" else None
 
     # ---- plugins ---------------------------------------------------------------
 
     def _through(
-        self, exchange: Exchange, service: dict[str, Any], route: dict[str, Any], target: str
+        self,
+        exchange: Exchange,
+        service: dict[str, Any],
+        route: dict[str, Any],
+        usual: dict[str, str],
+        query: str,
     ) -> Answer:
         plugins = sorted(route["plugins"], key=lambda one: -PRIORITY[one["name"]])
         source = "service"
@@ -168,11 +184,22 @@ class KongModel:
         seen = []
         if source == "service":
             app = service["name"].removeprefix("app-")
+            target = exchange.variable("upstream_uri", usual["upstream_uri"]) + query
+            self._said_by_kong(exchange, usual)
             size = len(exchange.request.body)
             seen = [Seen(app, exchange.request.method, target, tuple(exchange.headers), size)]
         for plugin in plugins:
             self._header_filter(plugin["name"], plugin["config"], exchange, source)
         return Answer(exchange.status, tuple(exchange.response), b"", seen)
+
+    def _said_by_kong(self, exchange: Exchange, usual: dict[str, str]) -> None:
+        before = exchange.values("X-Forwarded-For")
+        exchange.set("Host", exchange.variable("upstream_host", usual["upstream_host"]))
+        exchange.set(
+            "X-Forwarded-For",
+            exchange.variable("upstream_x_forwarded_for", ", ".join([*before, "127.0.0.1"])),
+        )
+        exchange.set("X-Forwarded-Host", exchange.variable("upstream_x_forwarded_host", "without a port"))
 
     def _access(self, name: str, config: dict[str, Any], exchange: Exchange) -> None:
         if name == "jwt":
@@ -272,14 +299,40 @@ def _check_signature(credential: dict[str, Any], signature: bytes, signed: bytes
         raise Exit(401) from None
 
 
+def is_malformed(request: Request) -> bool:
+    names = [name.lower() for name, _ in request.headers]
+    return (
+        request.host in (None, "")
+        or "host" in names
+        or names.count("content-length") > 1
+        or ("transfer-encoding" in names and bool(request.body))
+        or any("\n" in value or name != name.strip() for name, value in request.headers)
+        or not request.target.startswith(("/", "http"))
+        or not re.fullmatch(r"[A-Z_-]+", request.method)
+    )
+
+
+def leaves_root(path: str) -> bool:
+    """Whether nginx refuses a path: for a zero byte, or for more steps up than down."""
+    depth = 0
+    for one in re.sub("/+", "/", unquote(path)).split("/")[1:]:
+        depth += {"..": -1, ".": 0}.get(one, 1)
+        if depth < 0:
+            return True
+    return "\0" in unquote(path)
+
+
 def normalized(path: str) -> str:
-    """As Kong's router sees a path: plain characters decoded, slashes merged, dots resolved."""
+    """As Kong's router sees a path: all decoded that is not reserved, slashes merged, dots resolved.
 
-    def decode(found: re.Match[str]) -> str:
-        char = chr(int(found[1], 16))
-        return char if re.fullmatch(r"[A-Za-z0-9._~-]", char) else found[0].upper()
+    What is no UTF-8 then stands as lone surrogates, as in Python's names of files.
+    """
 
-    path = re.sub(r"%([0-9A-Fa-f]{2})", decode, path)
+    def decode(found: re.Match[bytes]) -> bytes:
+        char = bytes([int(found[1], 16)])
+        return found[0].upper() if char in b"!*'();:@&=+$,/?%#[]" else char
+
+    path = re.sub(rb"%([0-9A-Fa-f]{2})", decode, path.encode()).decode(errors="surrogateescape")
     out: list[str] = []
     parts = re.sub("/+", "/", path).split("/")[1:]
     for one in parts:
@@ -290,3 +343,8 @@ def normalized(path: str) -> str:
     if parts and parts[-1] in (".", ".."):
         out.append("")
     return "/" + "/".join(out)
+
+
+def escaped(path: str) -> str:
+    """As Kong writes a path that it has normalized to an app."""
+    return quote(path.encode(errors="surrogateescape"), safe="!#$&'()*+,/:;=?@[]-_.~%")

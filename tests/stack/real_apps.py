@@ -77,7 +77,9 @@ def yarr() -> Path:
     if go is None:
         pytest.skip("yarr is not built here, and there is no Go to build it with")
     source = os.environ.get("MVSTACK_YARR_SOURCE")
-    own = {"GOBIN": str(place), "CGO_ENABLED": "1", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
+    own = {"GOBIN": str(place), "CGO_ENABLED": "1", "GOTOOLCHAIN": "local"}
+    if source:
+        own["GOFLAGS"] = "-mod=mod"
     what = "./cmd/yarr" if source else f"github.com/nkanaev/yarr/cmd/yarr@{version}"
     done = subprocess.run(
         [go, "install", "-tags", YARR_TAGS, what],

@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 
 import mvsqlite_py
 from mvsqlite_stack import config
+from mvsqlite_stack.apps import subordinate
 from mvsqlite_stack.apps import upgrade as upgrading
 from mvsqlite_stack.cli import main
+from mvsqlite_stack.render import layout
 
 pytestmark = pytest.mark.lmdb_only("an app's store on one machine is a directory of its own")
 
@@ -147,6 +149,8 @@ def test_a_revert_takes_data_and_version_back_and_can_be_reverted(notes: Run) ->
     assert f"notes: goes back to {before}; to history: 2 commits since." in told
     assert rows("notes") == ["one"]
     assert declared() == ("v1", {before: "v1", again: "v2"})
+    told = notes("app", "revert", "notes", "--yes", status=1).output
+    assert f"Say --to with one of: {before}, {again}" in told
     notes("app", "revert", "notes", "--to", again, "--yes")
     assert rows("notes") == ["ruined"]
     assert declared()[0] == "v2"
@@ -252,3 +256,55 @@ def test_the_doctor_sees_secrets_that_others_can_read(run: Run, tmp_path: Path) 
     told = run("app", "doctor", "outline", status=1).output
     assert "apps/outline/SECRET_KEY is missing. Make it with: mvstack secrets create" in told
     assert "no history and no undo" in told
+
+
+def test_the_doctor_sees_what_containers_need(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("app", "add", "trilium")
+    podman = tmp_path / "bin/podman"
+    podman.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{podman.parent}:/usr/bin:/bin")
+    files = (tmp_path / "subuid", tmp_path / "subgid")
+    monkeypatch.setattr(subordinate, "FILES", files)
+
+    def said(version: str) -> list[tuple[str, str]]:
+        podman.write_text(f"#!/bin/sh\ncase $1 in --version) echo podman version {version};; esac\n")
+        podman.chmod(0o755)
+        found = json.loads(run("app", "doctor", "trilium", "--json", status=1).output)["trilium"]
+        return [(one["grade"], one["text"]) for one in found if one["what"] == "program"]
+
+    here = ("good", "docker.io/triliumnext/trilium:v0.106.0 is here")
+    missing = [("note", f"{file} has no line for containers' users") for file in files]
+    assert said("4.3.1") == [("bad", "podman version 4.3.1 is too old"), *missing, here]
+    files[0].write_text("root:1:2")
+    for _ in range(2):
+        subordinate.make()
+        assert [file.read_text().splitlines() for file in files] == [
+            ["root:1:2", subordinate.LINE],
+            [subordinate.LINE],
+        ]
+    assert said("5.4.2") == [here]
+
+
+def test_the_doctor_sees_what_is_not_applied(
+    notes: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "UNITS", str(tmp_path / "units"))
+    notes("secrets", "create")
+    notes("render", "out")
+    there = tmp_path / "units/mvstack-app-notes.service"
+
+    def said() -> list[tuple[str, str]]:
+        result = CliRunner().invoke(main, ["app", "doctor", "notes", "--json"], prog_name="mvstack")
+        found = json.loads(result.stdout)["notes"]
+        return [(one["grade"], one["text"]) for one in found if one["what"] == "version"][1:]
+
+    assert said() == [("note", f"{there} is not there")]
+    there.parent.mkdir()
+    text = (tmp_path / "out/home/systemd/mvstack-app-notes.service").read_text()
+    state = f"{tmp_path}/state-app-notes"
+    there.write_text(text.replace("/var/lib/mvstack-app-notes", state))
+    assert said() == [("good", f"{there} is as declared")]
+    there.write_text(there.read_text().replace("v1", "v0"))
+    assert said() == [("note", f"{there} says something else")]

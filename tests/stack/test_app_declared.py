@@ -215,6 +215,7 @@ def test_an_image_is_a_quadlet(tmp_path: Path) -> None:
         "Volume=/opt/mvstack/library:/opt/mvstack/library:ro",
         "Volume=/opt/mvstack/library/liblmdb.so.0:/usr/lib/liblmdb.so.0:ro",
         "ExecStartPre=/opt/mvstack/bin/python -m mvsqlite_stack.apps.library /opt/mvstack/library",
+        "ExecStartPre=/opt/mvstack/bin/python -m mvsqlite_stack.apps.subordinate",
         "Volume=/etc/mvstack/apps/photos.preload:/etc/ld.so.preload:ro",
         "PodmanArgs=--pid=host",
         f"ExecStartPre=/usr/bin/install -d -o 33 -g 33 -m 0700 {state}/data",

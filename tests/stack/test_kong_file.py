@@ -1,7 +1,8 @@
 """What is declared for Kong, run by an interpreter of it: the attacks, and each trap of Kong by itself."""
 
 import copy
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,10 +12,20 @@ import yaml
 
 from attacks import ATTACKS, Attack
 from exchange import Request
+from gateways import (
+    add_users,
+    in_process,
+    kong_program,
+    kong_settings,
+    new_session,
+    no_kong,
+    opened,
+    write_rendered,
+)
 from household import FEEDS, LOGIN, NOTES, STATUS, WIKI, Household, cookie, declare
 from kong_model import KongModel
-from mvsqlite_stack import render
 from mvsqlite_stack.render.identity import COOKIE, FORGED
+from mvsqlite_stack.signin.service import Service
 
 BROWSER = ("Accept", "text/html,*/*;q=0.8")
 
@@ -25,13 +36,26 @@ def household(tmp_path_factory: pytest.TempPathFactory) -> Household:
 
 
 @pytest.fixture(scope="module")
-def text(household: Household) -> str:
-    return render.files(household.stack, household.secrets.public_keys(), "stack.toml")["home/kong/kong.yml"]
+def files(household: Household) -> dict[str, str]:
+    return {name: path.read_text() for name, path in write_rendered(household).items()}
 
 
 @pytest.fixture(scope="module")
-def kong(text: str, household: Household) -> KongModel:
-    return KongModel(text, 8 * 1024, household.stack.ports.https)
+def text(files: dict[str, str]) -> str:
+    return files["kong/kong.yml"]
+
+
+@pytest.fixture(scope="module")
+def service(household: Household, files: dict[str, str]) -> Iterator[Service]:
+    assert "signin/signin.toml" in files
+    with opened(household) as running:
+        add_users(household, running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def kong(text: str, household: Household, service: Service) -> KongModel:
+    return KongModel(text, 8 * 1024, household.stack.ports.https, in_process(service))
 
 
 def routes(kong: KongModel, kind: str) -> list[dict[str, Any]]:
@@ -187,7 +211,6 @@ def test_the_status_page_is_for_everybody_and_learns_nothing_of_them(
     assert (seen.app, seen.values("Cookie"), seen.values("Authorization")) == ("status", [], [])
     route = next(route for _, route in kong.routes if route["name"] == "status")
     assert plugin(route, "jwt") is None
-    assert plugin(route, "rate-limiting") is not None
     forged = tuple((name, "mallory") for name in FORGED)
     answer = kong.ask(Request(host=STATUS, target="/", headers=forged))
     assert [header for header in answer.seen[0].headers if header[1] == "mallory"] == []
@@ -204,27 +227,84 @@ def test_tokens_that_kong_answers_with_500_lead_to_sign_in_too(kong: KongModel, 
     assert kong.ask(Request(headers=(cookie(short), BROWSER))).status == 302
 
 
-def test_uploads_are_not_held_back_and_have_a_limit(kong: KongModel, household: Household) -> None:
+def test_a_session_that_has_ended_is_over(kong: KongModel, household: Household, service: Service) -> None:
+    session, account = new_session(service, "anna"), service.accounts.find("anna")
+    assert account is not None
+    request = Request(headers=(cookie(household.tokens.good(sid=session)),))
+    assert kong.ask(request).status == 200
+    service.sessions.revoke(account, "test", only=session)
+    assert kong.ask(request).status == 401
+
+
+@pytest.mark.parametrize(
+    "verify",
+    [
+        {"status": 500},
+        {"status": 200},
+        {"status": 302},
+        {"status": 204, "X-Auth-User": "ben"},
+        {"status": 204},
+    ],
+    ids=str,
+)
+def test_nobody_gets_in_while_the_sign_in_service_does_not_say_so(
+    text: str, household: Household, service: Service, verify: dict[str, Any]
+) -> None:
+    assert service.settings
+    said = {name: value for name, value in verify.items() if name != "status"}
+    model = KongModel(text, 8 * 1024, household.stack.ports.https, lambda _: (verify["status"], said))
+    answer = model.ask(Request(headers=(cookie(household.tokens.good()),)))
+    assert (answer.status, answer.seen) == (503, [])
+
+
+def test_nobody_gets_in_while_there_is_no_sign_in_service(text: str, household: Household) -> None:
+    def refuse(_: dict[str, str]) -> tuple[int, dict[str, str]]:
+        raise ConnectionRefusedError
+
+    model = KongModel(text, 8 * 1024, household.stack.ports.https, refuse)
+    assert model.ask(Request(headers=(cookie(household.tokens.good()),))).status == 503
+    assert model.ask(Request(target="/about")).status == 200, "what is public does not need it"
+
+
+def test_uploads_are_not_held_back_and_have_a_limit(kong: KongModel, files: dict[str, str]) -> None:
     for _, route in kong.routes:
         assert route["request_buffering"] is False
         assert plugin(route, "request-size-limiting") is not None
-        assert plugin(route, "rate-limiting") is not None
-    conf = render.files(household.stack, [], "stack.toml")["home/kong/kong.conf"]
-    assert "nginx_http_client_max_body_size = 100m" in conf, (
+    assert "nginx_http_client_max_body_size = 100m" in files["kong/kong.conf"], (
         "for chunked bodies, which the plugin does not count"
     )
+
+
+def test_requests_are_counted_before_kong_looks_at_tokens(files: dict[str, str], kong: KongModel) -> None:
+    """Its own plugin comes after the jwt plugin: whoever has no token could ask without end."""
+    assert "nginx_http_include = /etc/mvstack/kong/limits.conf" in files["kong/kong.conf"]
+    for host in {host for _, route in kong.routes for host in route["hosts"]}:
+        assert f"{{ {host} $binary_remote_addr; " in files["kong/limits.conf"]
+
+
+def test_kong_loads_the_plugins_that_are_used_and_no_others(files: dict[str, str], kong: KongModel) -> None:
+    used = sorted({one["name"] for _, route in kong.routes for one in route["plugins"]})
+    assert f"plugins = {', '.join(used)}\n" in files["kong/kong.conf"]
+
+
+def test_messages_go_where_systemd_takes_them(files: dict[str, str]) -> None:
+    """Under systemd /dev/stderr is a socket, which cannot be opened; nginx has a name of its own for it."""
+    assert "proxy_error_log = stderr\n" in files["kong/kong.conf"]
+    assert "/dev/stderr" not in files["kong/kong.conf"]
 
 
 # ---- the interpreter itself ----------------------------------------------------------
 
 
-def broken(text: str, household: Household, change: Callable[[dict[str, Any]], None]) -> KongModel:
+def broken(
+    text: str, household: Household, service: Service, change: Callable[[dict[str, Any]], None]
+) -> KongModel:
     """With every route of the declarations changed."""
     data = copy.deepcopy(yaml.safe_load(text))
-    for service in data["services"]:
-        for route in service["routes"]:
+    for one in data["services"]:
+        for route in one["routes"]:
             change(route)
-    return KongModel(yaml.safe_dump(data), 8 * 1024, household.stack.ports.https)
+    return KongModel(yaml.safe_dump(data), 8 * 1024, household.stack.ports.https, in_process(service))
 
 
 def without(name: str) -> Callable[[dict[str, Any]], None]:
@@ -253,17 +333,16 @@ def prefixes(route: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        with_jwt(claims_to_verify=[]),
         without("post-function"),
         without("request-size-limiting"),
         prefixes,
     ],
-    ids=["no time checked", "no function", "no size", "prefixes"],
+    ids=["no function", "no size", "prefixes"],
 )
 def test_the_attacks_find_what_is_missing(
-    text: str, household: Household, change: Callable[[dict[str, Any]], None]
+    text: str, household: Household, service: Service, change: Callable[[dict[str, Any]], None]
 ) -> None:
-    model = broken(text, household, change)
+    model = broken(text, household, service, change)
     assert [attack.name for attack in ATTACKS if model.ask(attack.make(household.tokens)).seen]
 
 
@@ -273,15 +352,16 @@ def test_the_attacks_find_what_is_missing(
         with_jwt(uri_param_names=["jwt"]),
         with_jwt(header_names=["authorization"]),
         with_jwt(run_on_preflight=False),
+        with_jwt(claims_to_verify=[]),
         without("jwt"),
     ],
-    ids=["query", "header", "preflight", "no plugin"],
+    ids=["query", "header", "preflight", "no time checked", "no plugin"],
 )
 def test_one_missing_lock_opens_nothing_by_itself(
-    text: str, household: Household, change: Callable[[dict[str, Any]], None]
+    text: str, household: Household, service: Service, change: Callable[[dict[str, Any]], None]
 ) -> None:
     """The function behind the plugin wants a token that the plugin has checked, and from the cookie."""
-    model = broken(text, household, change)
+    model = broken(text, household, service, change)
     assert [attack.name for attack in ATTACKS if model.ask(attack.make(household.tokens)).seen] == []
 
 
@@ -289,6 +369,32 @@ def test_another_apps_host_has_another_permission(kong: KongModel, household: Ho
     token = household.tokens.good("ben", apps=("feeds",))
     assert kong.ask(Request(host=FEEDS, headers=(cookie(token),))).status == 200
     assert kong.ask(Request(host=NOTES, headers=(cookie(token),))).status == 403
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    found = kong_program()
+    if found is None:
+        pytest.skip(no_kong() or "the program of the Kong that runs is not known")
+    return found
+
+
+def said(*command: str) -> tuple[int, str]:
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_kong_itself_takes_the_files(program: str, household: Household, files: dict[str, str]) -> None:
+    rendered = household.directory / "rendered/home"
+    settings = str(kong_settings(household.directory, rendered))
+    assert said(program, "check", settings) == (0, f"configuration at {settings} is valid\n")
+    code, words = said(program, "config", "-c", settings, "parse", str(rendered / "kong/kong.yml"))
+    assert (code, "parse successful" in words) == (0, True), words
+    wrong = household.directory / "wrong.yml"
+    wrong.write_text(files["kong/kong.yml"].replace("cookie_names", "cookies_names"))
+    code, words = said(program, "config", "-c", settings, "parse", str(wrong))
+    assert code != 0
+    assert "cookies_names" in words
 
 
 def test_the_file_is_what_it_says(tmp_path: Path, text: str) -> None:

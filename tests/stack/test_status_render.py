@@ -134,7 +134,7 @@ def page_settings(household: Household, directory: Path) -> Path:
     )
     text = text.replace("listen = ", f'ca = "{directory}/cert.pem"\nlisten = ')
     path = directory / "status.toml"
-    path.write_text(text.replace("interval = 30", "interval = 1").replace("timeout = 10", "timeout = 1"))
+    path.write_text(text.replace("interval = 30", "interval = 1"))
     return path
 
 

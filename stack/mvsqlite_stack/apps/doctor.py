@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -15,18 +16,20 @@ from pathlib import Path
 from mvsqlite_py import Error, Store
 from mvsqlite_py._routes import is_stub
 from mvsqlite_stack.app_secrets import environment as secret_environment
-from mvsqlite_stack.apps import visit
+from mvsqlite_stack.apps import subordinate, visit
 from mvsqlite_stack.apps.place import is_here, store_of
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.model import App, Stack
-from mvsqlite_stack.render.apps import Filling, cannot_run, unit, wants_environment_file
+from mvsqlite_stack.render import containers
+from mvsqlite_stack.render.apps import Filling, cannot_run, unit, units, wants_environment_file
 from mvsqlite_stack.render.apps import routes as routes_of
-from mvsqlite_stack.render.containers import image as image_of
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import Kind, Secrets, needed
 
 SQLITE_HEADER = b"SQLite format 3\0"
 CHECK_SECONDS = 60.0
+PODMAN_MIN = 5
+"""The first with quadlets as they are rendered: user namespaces, mounts with mapped owners."""
 RUN = "from mvsqlite_py._cli.mvsqlite import main; main()"
 
 
@@ -43,7 +46,7 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    """``program``, ``route``, ``database``, ``health``, ``public``, ``private``, ``secrets``, ``version``."""
+    """As ``program``, ``route``, ``database``, ``health``, ``gateway``, ``private``, ``secrets``."""
     grade: Grade
     text: str
     remedy: str = ""
@@ -66,7 +69,7 @@ class Doctor:
         if not is_here(self._stack, self._name):
             text = f"it runs on {self._app.on!r}: program, database and health were not looked at"
             return [*found, Finding("place", Grade.NOTE, text, "Run this command there")]
-        found += [*self._program(), *self._databases()]
+        found += [*self._applied(), *self._program(), *self._databases()]
         return [*found, *self._visits()]
 
     # ---- what is declared --------------------------------------------------------
@@ -110,6 +113,22 @@ class Doctor:
                 return
         yield Finding("secrets", Grade.GOOD, f"{len(mine)} are there, for their owner alone")
 
+    def _applied(self) -> Iterator[Finding]:
+        """Whether the host's files are those of the declaration, and so of its version."""
+        host, own = self._app.on, f"{unit(self._name)}."
+        told = {f"systemd/{name}": text for name, text in units(self._stack, host, self._layout).items()}
+        told |= containers.files(self._stack, host, self._layout)
+        for path, text in told.items():
+            if not path.partition("/")[2].startswith(own):
+                continue
+            place = Path(self._layout.place(f"{host}/{path}"))
+            if not place.is_file():
+                yield Finding("version", Grade.NOTE, f"{place} is not there", "Apply: mvstack apply")
+            elif place.read_text().partition("\n")[2] != text:
+                yield Finding("version", Grade.NOTE, f"{place} says something else", "Apply: mvstack apply")
+            else:
+                yield Finding("version", Grade.GOOD, f"{place} is as declared")
+
     # ---- the program ---------------------------------------------------------------
 
     def _program(self) -> Iterator[Finding]:
@@ -121,12 +140,13 @@ class Doctor:
             yield Finding("program", Grade.NOTE, "mvstack does not run it")
 
     def _image(self) -> Iterator[Finding]:
-        name, podman = image_of(self._stack, self._name), shutil.which("podman")
+        name, podman = containers.image(self._stack, self._name), shutil.which("podman")
         if podman is None:
             yield Finding(
                 "program", Grade.BAD, "podman is not installed", "Install it: apt-get install podman"
             )
             return
+        yield from _podman(podman)
         if _ends_well([podman, "image", "exists", name]):
             yield Finding("program", Grade.GOOD, f"{name} is here")
         else:
@@ -245,30 +265,43 @@ class Doctor:
         yield Finding("health", Grade.GOOD if good else Grade.BAD, text, remedy)
         if self._stack.gateway_host != self._app.on:
             return
+        private = visit.as_stranger(self._stack, self._name, visit.SOME_PRIVATE_PATH)
+        if private.status is None:
+            look = f"Look with: journalctl -u mvstack-{self._stack.stack.gateway}"
+            yield Finding("gateway", Grade.BAD, f"it answers {private.text}", look)
+            return
         for path in self._app.public_paths:
-            yield self._public(path.removesuffix("/*") if path != "/" else path)
+            yield self._public(path.removesuffix("/*"))
         if not self._app.public:
-            yield self._private()
+            yield self._private(private)
 
     def _public(self, path: str) -> Finding:
         answer = visit.as_stranger(self._stack, self._name, path)
+        text = f"{path} answers {answer.text} to a stranger"
         if answer.status is None or answer.closed:
-            text, remedy = (
-                f"{path} answers {answer.text} to a stranger",
-                "Apply the declaration: mvstack apply",
-            )
-            return Finding("public", Grade.BAD, text, remedy)
-        return Finding("public", Grade.GOOD, f"{path} answers {answer.text} to a stranger")
+            return Finding("public", Grade.BAD, text, "Apply the declaration: mvstack apply")
+        return Finding("public", Grade.GOOD, text)
 
-    def _private(self) -> Finding:
+    def _private(self, answer: visit.Answer) -> Finding:
         """Of a path that nobody could have declared public."""
-        path = visit.SOME_PRIVATE_PATH
-        answer = visit.as_stranger(self._stack, self._name, path)
         text = f"a private path answers {answer.text} to a stranger"
         if answer.closed:
             return Finding("private", Grade.GOOD, text)
-        remedy = "Apply the declaration: mvstack apply" if answer.status is None else "Stop the gateway"
-        return Finding("private", Grade.BAD, text, remedy)
+        return Finding(
+            "private", Grade.BAD, text, "Stop the gateway, and apply the declaration: mvstack apply"
+        )
+
+
+def _podman(program: str) -> Iterator[Finding]:
+    """Whether it runs containers as they are declared."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+", done.stdout)
+    if not found or int(found[0]) < PODMAN_MIN:
+        text = f"{done.stdout.strip() or program} is too old"
+        yield Finding("program", Grade.BAD, text, f"podman {PODMAN_MIN} is needed, as Debian 13 has it")
+    for file in subordinate.missing():
+        text = f"{file} has no line for containers' users"
+        yield Finding("program", Grade.NOTE, text, "It is added at the first start")
 
 
 def _user(name: str) -> str | None:

@@ -13,6 +13,9 @@ from mvsqlite_stack.errors import fail
 from mvsqlite_stack.model import App, Stack
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 
+UPGRADE, REVERT = "before-upgrade-", "before-revert-"
+"""How the tags begin."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -58,12 +61,12 @@ def plan_upgrade(file: Path, name: str, to: str, today: date, layout: Layout = S
         raise fail(file, f"{name} is declared with version {to} already", "Nothing has to be done")
     with store_of(stack, name, layout, file) as store:
         steps = [Step(one.name, one.version) for one in store.list()] if store else []
-        tag = _new_tag(store, app, f"before-upgrade-{_short(to)}-{today}")
+        tag = _new_tag(store, app, f"{UPGRADE}{_short(to)}-{today}")
     return Change(name, version, to, tag, steps)
 
 
 def plan_revert(file: Path, name: str, to: str | None, today: date, layout: Layout = SYSTEM) -> Change:
-    """Changes nothing. to: a tag; None: the last one that was set. Raises StackError."""
+    """Changes nothing. to: a tag; None: that of the upgrade which was done last. Raises StackError."""
     stack, app = app_of(file, name)
     version = _pinned(file, name, app)
     if not app.upgrades:
@@ -71,11 +74,14 @@ def plan_revert(file: Path, name: str, to: str | None, today: date, layout: Layo
         remedy = f"Go back in time instead, database by database: mvrevert to DATABASE --store {url}"
         raise fail(file, f"{name} was never upgraded with mvstack", remedy)
     tag = to or list(app.upgrades)[-1]
+    known = f"Say --to with one of: {', '.join(app.upgrades)}"
     if tag not in app.upgrades:
-        raise fail(file, f"{name} has no upgrade {tag!r}", f"There are: {', '.join(app.upgrades)}")
+        raise fail(file, f"{name} has no upgrade {tag!r}", known)
+    if to is None and not tag.startswith(UPGRADE):
+        raise fail(file, f"what was done last with {name} was no upgrade", known)
     with store_of(stack, name, layout, file) as store:
         steps = [_back(store, one.name, one.version, tag) for one in store.list()] if store else []
-        new = _new_tag(store, app, f"before-revert-{_short(app.upgrades[tag])}-{today}")
+        new = _new_tag(store, app, f"{REVERT}{_short(app.upgrades[tag])}-{today}")
     return Change(name, version, app.upgrades[tag], new, steps, tag)
 
 

@@ -228,7 +228,7 @@ def upgrade(name: str, version: str, yes: bool, dry_run: bool, file: Path, as_js
 
 @app.command()
 @click.argument("name")
-@click.option("--to", "tag", metavar="TAG", help="A tag of an upgrade.  [default: the last one]")
+@click.option("--to", "tag", metavar="TAG", help="A tag.  [default: that of the last upgrade]")
 @click.option("--while-it-runs", is_flag=True, help="Do not ask that it be stopped.")
 @yes_option
 @dry_option

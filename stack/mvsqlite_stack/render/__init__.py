@@ -20,6 +20,7 @@ def files(stack: Stack, keys: list[PublicKey], source: str, layout: Layout = SYS
                 found[f"{host}/status/status.toml"] = status.settings(stack, layout)
             if stack.stack.gateway == "kong":
                 found[f"{host}/kong/kong.yml"] = kong.declarations(stack, keys)
+                found[f"{host}/kong/limits.conf"] = kong.limits(stack)
                 found[f"{host}/kong/kong.conf"] = kong.settings(stack, layout)
             else:
                 found[f"{host}/nginx/nginx.conf"] = nginx.configuration(stack) + "\n"

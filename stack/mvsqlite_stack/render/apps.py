@@ -112,7 +112,7 @@ def _app(stack: Stack, name: str, layout: Layout) -> str:
     if wants_environment_file(app):
         lines.append(f"EnvironmentFile={secrets_of(name, layout)}/{ENVIRONMENT_FILE}")
     lines += [f"ReadWritePaths={path}" for path in app.data]
-    words = [*_runner(stack, name, layout), *map(fill, app.command)]
+    words = [*runner(stack, name, layout), *map(fill, app.command)]
     lines.append("ExecStart=" + " ".join(map(word, words)))
     text = service(f"{app.title or name} of {stack.domain}", lines)
     if app.install:
@@ -130,7 +130,7 @@ def _own(name: str) -> list[str]:
     ]
 
 
-def _runner(stack: Stack, name: str, layout: Layout) -> list[str]:
+def runner(stack: Stack, name: str, layout: Layout) -> list[str]:
     """What starts the program so that its databases are those of its store."""
     found = routes(stack, name, layout)
     if not found:

@@ -71,9 +71,10 @@ def _container(stack: Stack, name: str, layout: Layout) -> str:
         made.append(f"{own}/{STORE_DIRECTORY}")
     owner = f"-o {app.container_user} -g {app.container_user}"
     before = [f"ExecStartPre=/usr/bin/install -d {owner} -m 0700 {path}" for path in made] + before
+    python = f"ExecStartPre={layout.programs}/python -m mvsqlite_stack.apps"
+    before.append(f"{python}.subordinate")
     if app.database.routed:
-        maker = f"{layout.programs}/python -m mvsqlite_stack.apps.library {layout.library}"
-        before.append(f"ExecStartPre={maker}")
+        before.append(f"{python}.library {layout.library}")
     return (
         f"[Unit]\nDescription={app.title or name} of {stack.domain}\n"
         "After=network-online.target\nWants=network-online.target\n\n"

@@ -1,8 +1,7 @@
 """What a client must not be able to tell an app about itself."""
 
 IDENTITY = ("X-Auth-User", "X-Auth-Name", "X-Auth-Groups")
-"""The headers in which an app is told its visitor by the gateway. Kong, which does not ask the sign-in
-service, sets the first one only."""
+"""The headers in which an app is told its visitor by the gateway."""
 
 FORGED = (
     *IDENTITY,

@@ -1,8 +1,9 @@
 """The gateway as declarations for Kong 3.9 without a database, and Kong's own settings.
 
 The jwt plugin stands on every private route, never on a service or globally: there a public route
-could not be taken out. It knows neither audiences nor redirects: short functions do that, in the pre- and
-post-function plugins.
+could not be taken out. It knows neither audiences nor redirects nor sessions that have ended: short
+functions, in the pre- and post-function plugins, see to that, and ask the sign-in service about each private
+request.
 Where one of them fails, the answer is an error, and nothing private is served.
 """
 
@@ -11,14 +12,25 @@ from typing import Any
 
 import yaml
 
-from mvsqlite_stack.model import App, Stack
+from mvsqlite_stack.model import Stack
 from mvsqlite_stack.render.identity import COOKIE, FORGED, SECURITY
 from mvsqlite_stack.render.layout import Layout
-from mvsqlite_stack.render.public import pattern
+from mvsqlite_stack.render.public import pattern, routed
 from mvsqlite_stack.secrets import PublicKey
 
 ACME_PATH = r"~/\.well-known/acme-challenge/[A-Za-z0-9_-]+$"
 LINE_WIDTH = 4096
+PLUGINS = (
+    "jwt",
+    "post-function",
+    "pre-function",
+    "request-size-limiting",
+    "request-transformer",
+    "response-transformer",
+)
+"""All that the declarations use; Kong loads no others."""
+ELSEWHERE = ("Forwarded", "X-Forwarded-Uri", "X-Forwarded-Method")
+"""What a gateway says of where a request came from and Kong does not."""
 
 Entity = dict[str, Any]
 
@@ -83,8 +95,8 @@ def _route(name: str, host: str, paths: list[str], plugins: list[Entity]) -> Ent
 
 
 def _sign_in(stack: Stack) -> Entity:
-    limits = _limits(stack.limits.sign_in_requests_per_second, 1)
-    plugins = [*limits, _strip(), _security(), _function("post-function", "access", "signin")]
+    here = stack.authority(stack.sign_in_host)
+    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "signin", HERE=here)]
     route = _route("signin", stack.sign_in_host, ["/"], plugins)
     return _service("signin", f"127.0.0.1:{stack.ports.sign_in}", 60, [route])
 
@@ -93,48 +105,47 @@ def _status(stack: Stack) -> list[Entity]:
     """For everybody, and nothing of what a browser knows about its visitor goes there."""
     if not stack.status.enabled:
         return []
-    limits = _limits(stack.status.requests_per_second, 1)
-    plugins = [*limits, _strip("Cookie", "Authorization"), _security(), *_public(None)[2:]]
+    here = stack.authority(stack.status_host)
+    plugins = [_size(1), _strip(), _security(), _function("post-function", "access", "status", HERE=here)]
     route = _route("status", stack.status_host, ["/"], plugins)
     return [_service("status", f"127.0.0.1:{stack.ports.status_page}", 60, [route])]
 
 
 def _app(stack: Stack, name: str) -> Entity:
     app, host = stack.apps[name], stack.host_of(name)
-    limits = _limits(app.requests_per_second, app.upload_megabytes)
     routes = []
     if app.public:
-        routes.append(_route(f"{name}-public", host, ["/"], [*limits, *_public(None)]))
+        public = [_size(app.upload_megabytes), *_public(stack, name, None)]
+        routes.append(_route(f"{name}-public", host, ["/"], public))
     else:
-        routes.append(_route(f"{name}-private", host, ["/"], [*limits, *_private(stack, name)]))
-        routes += _public_routes(name, app, host, limits)
+        private = [_size(app.upload_megabytes), *_private(stack, name)]
+        routes += [_route(f"{name}-private", host, ["/"], private), *_public_routes(stack, name)]
     return _service(f"app-{name}", stack.upstream(name), app.idle_seconds, routes)
 
 
-def _public_routes(name: str, app: App, host: str, limits: list[Entity]) -> list[Entity]:
-    found = []
+def _public_routes(stack: Stack, name: str) -> list[Entity]:
+    app, host, found = stack.apps[name], stack.host_of(name), []
     for number, path in enumerate(app.public_paths, 1):
-        pcre = f"^{pattern(path)}$"
-        found.append(
-            _route(f"{name}-public-{number}", host, [f"~{pattern(path)}$"], [*limits, *_public(pcre)])
-        )
+        plugins = [_size(app.upload_megabytes), *_public(stack, name, f"^{pattern(path)}$")]
+        found.append(_route(f"{name}-public-{number}", host, [f"~{routed(path)}$"], plugins))
     return found
 
 
 def _private(stack: Stack, app: str) -> list[Entity]:
-    here = f"https://{stack.authority(stack.host_of(app))}"
-    sign_in = f"https://{stack.authority(stack.sign_in_host)}"
+    known = {"HERE": stack.authority(stack.host_of(app)), "SIGN_IN": stack.authority(stack.sign_in_host)}
+    verify = f"http://127.0.0.1:{stack.ports.sign_in}/verify"
     return [
-        _function("pre-function", "header_filter", "redirect", HERE=here, SIGN_IN=sign_in),
+        _function("pre-function", "header_filter", "redirect", **known),
         _jwt(),
         _strip(),
         _security(),
-        _function("post-function", "access", "private", APP=app),
+        _function("post-function", "access", "private", APP=app, VERIFY=verify, **known),
     ]
 
 
-def _public(path: str | None) -> list[Entity]:
-    return [_strip(), _security(), _function("post-function", "access", "public", PATH=path)]
+def _public(stack: Stack, app: str, path: str | None) -> list[Entity]:
+    here = stack.authority(stack.host_of(app))
+    return [_strip(), _security(), _function("post-function", "access", "public", PATH=path, HERE=here)]
 
 
 def _jwt() -> Entity:
@@ -153,17 +164,13 @@ def _jwt() -> Entity:
     }
 
 
-def _limits(per_second: int, megabytes: int) -> list[Entity]:
-    rate = {"second": per_second * 2, "minute": per_second * 60, "policy": "local", "limit_by": "ip"}
-    size = {"allowed_payload_size": megabytes, "size_unit": "megabytes", "require_content_length": False}
-    return [
-        {"name": "rate-limiting", "config": {**rate, "hide_client_headers": True}},
-        {"name": "request-size-limiting", "config": size},
-    ]
+def _size(megabytes: int) -> Entity:
+    config = {"allowed_payload_size": megabytes, "size_unit": "megabytes", "require_content_length": False}
+    return {"name": "request-size-limiting", "config": config}
 
 
-def _strip(*more: str) -> Entity:
-    return {"name": "request-transformer", "config": {"remove": {"headers": [*FORGED, *more]}}}
+def _strip() -> Entity:
+    return {"name": "request-transformer", "config": {"remove": {"headers": list(FORGED)}}}
 
 
 def _security() -> Entity:
@@ -179,8 +186,8 @@ def _security() -> Entity:
 def _function(plugin: str, phase: str, name: str, **constants: str | None) -> Entity:
     """A function of ours; constants: plain text without quotes or backslashes, or patterns."""
     lines = [f"local {key} = {_lua(value)}" for key, value in constants.items()]
-    if name != "redirect":
-        forged = ", ".join(f'["{header.lower()}"] = true' for header in FORGED)
+    if plugin == "post-function":
+        forged = ", ".join(f'["{header.lower()}"] = true' for header in (*FORGED, *ELSEWHERE))
         lines += [f"local COOKIE = {_lua(COOKIE)}", f"local FORGED = {{ {forged} }}", _source("common")]
     return {"name": plugin, "config": {phase: ["\n".join([*lines, _source(name)])]}}
 
@@ -213,9 +220,42 @@ def _acme(stack: Stack) -> list[Entity]:
     return [_service("acme", f"127.0.0.1:{stack.ports.certificates}", 60, [route])]
 
 
+def limits(stack: Stack) -> str:
+    """limits.conf, without its first line: what the nginx inside Kong is told.
+
+    Kong's own plugin would count requests only after the jwt plugin has let them through.
+    """
+    lines = [
+        "map_hash_bucket_size 512;",
+        "limit_conn_zone $binary_remote_addr zone=mvstack_connections:2m;",
+        f"limit_conn mvstack_connections {stack.limits.connections};",
+        "limit_conn_status 429;",
+        "limit_req_status 429;",
+        f"send_timeout {stack.limits.body_seconds}s;",
+        "# An app does not steer the gateway: what it asks for would be taken for what the client asked for.",
+        "proxy_ignore_headers X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Charset;",
+    ]
+    lines += _rate("signin", stack.sign_in_host, stack.limits.sign_in_requests_per_second)
+    if stack.status.enabled:
+        lines += _rate("status", stack.status_host, stack.status.requests_per_second)
+    for name, app in stack.apps.items():
+        lines += _rate(f"app_{name}", stack.host_of(name), app.requests_per_second)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _rate(name: str, host: str, per_second: int) -> list[str]:
+    """Counts the requests to one host, by address."""
+    variable, zone = f"$mvstack_{name.replace('-', '_')}", f"mvstack_{name}"
+    return [
+        f'map $host {variable} {{ {host} $binary_remote_addr; default ""; }}',
+        f"limit_req_zone {variable} zone={zone}:2m rate={per_second}r/s;",
+        f"limit_req zone={zone} burst={per_second * 2} nodelay;",
+    ]
+
+
 def settings(stack: Stack, layout: Layout) -> str:
     """kong.conf, without its first line."""
-    limits, largest = stack.limits, max([1, *(app.upload_megabytes for app in stack.apps.values())])
+    limit, largest = stack.limits, max([1, *(app.upload_megabytes for app in stack.apps.values())])
     listen = [f"{address}:{stack.ports.http}" for address in stack.ports.listen]
     listen += [f"{address}:{stack.ports.https} http2 ssl" for address in stack.ports.listen]
     values = {
@@ -229,15 +269,21 @@ def settings(stack: Stack, layout: Layout) -> str:
         "ssl_cert": stack.tls.certificate,
         "ssl_cert_key": stack.tls.key,
         "ssl_cipher_suite": "intermediate",
+        "plugins": ", ".join(PLUGINS),
         "headers": "off",
         "trusted_ips": None,
         "untrusted_lua": "sandbox",
+        "untrusted_lua_sandbox_requires": "resty.http",
         "anonymous_reports": "off",
         "proxy_access_log": "off",
-        "proxy_error_log": "/dev/stderr",
+        "proxy_error_log": "stderr",
+        "status_access_log": "off",
+        "status_error_log": "stderr",
+        "nginx_http_include": f"{layout.settings}/kong/limits.conf",
         "nginx_http_client_max_body_size": f"{largest}m",
-        "nginx_proxy_large_client_header_buffers": f"4 {limits.header_kilobytes}k",
-        "nginx_proxy_client_header_timeout": f"{limits.header_seconds}s",
-        "nginx_proxy_client_body_timeout": f"{limits.body_seconds}s",
+        "nginx_proxy_underscores_in_headers": "off",
+        "nginx_proxy_large_client_header_buffers": f"4 {limit.header_kilobytes}k",
+        "nginx_proxy_client_header_timeout": f"{limit.header_seconds}s",
+        "nginx_proxy_client_body_timeout": f"{limit.body_seconds}s",
     }
     return "".join(f"{name} = {value}\n" for name, value in values.items() if value is not None)

@@ -1,11 +1,35 @@
+local CONNECTION = { [""] = true, ["keep-alive"] = true, close = true, upgrade = true, te = true,
+  trailer = true, ["http2-settings"] = true }
+
+local function check_connection()
+  -- When all plugins are done, Kong drops every header that the client names as its connection's: the identity
+  -- that we set, or the body's length. It has read the names before any plugin could change them.
+  local named = ngx.req.get_headers(0)["connection"] or ""
+  if type(named) == "table" then named = table.concat(named, ",") end
+  for name in string.gmatch(string.lower(named), "[^,]+") do
+    if not CONNECTION[string.match(name, "^%s*(.-)%s*$")] then
+      return kong.response.exit(400, { message = "Bad request" })
+    end
+  end
+end
+
 local function clear_forged()
-  -- Kong lets underscores pass, and apps that know headers as CGI variables read X_Auth_User as X-Auth-User.
+  -- Apps that know headers as CGI variables read X_Auth_User as X-Auth-User.
   -- 0: all of them, for what is beyond Kong's usual hundred reaches the app too.
   for name in pairs(ngx.req.get_headers(0, true)) do
     if FORGED[string.gsub(string.lower(name), "_", "-")] then
       kong.service.request.clear_header(name)
     end
   end
+end
+
+local function pass_on()
+  -- Kong would put the client's own X-Forwarded-For before the address that it sees, pass on a Host with any
+  -- port, and write the path anew.
+  ngx.var.upstream_x_forwarded_for = ngx.var.remote_addr
+  ngx.var.upstream_x_forwarded_host = HERE
+  ngx.var.upstream_host = HERE
+  ngx.var.upstream_uri = kong.request.get_raw_path()
 end
 
 local function without_session()

@@ -14,10 +14,38 @@ local function only(payload, pattern)
   return count == 1 and found or nil
 end
 
+local function asked(token)
+  -- What the sign-in service says of the token: it knows whether the session has ended since that was made.
+  local connection = require("resty.http").new()
+  connection:set_timeouts(2000, 10000, 10000)
+  local answer, why = connection:request_uri(VERIFY, {
+    keepalive = false,
+    headers = {
+      ["Host"] = SIGN_IN,
+      ["Cookie"] = COOKIE .. "=" .. token,
+      ["X-Forwarded-Host"] = HERE,
+      ["X-Forwarded-For"] = ngx.var.remote_addr,
+      ["X-Forwarded-Proto"] = "https",
+    },
+  })
+  if not answer then kong.log.err("the sign-in service does not answer: ", why) end
+  return answer or { status = 503, headers = {} }
+end
+
+local function say(name, value)
+  if value then
+    kong.service.request.set_header(name, value)
+  else
+    kong.service.request.clear_header(name)
+  end
+end
+
 return function()
   -- The jwt plugin has checked signature, key and time of this token; without one nobody comes here.
   local token = kong.ctx.shared.authenticated_jwt_token
+  check_connection()
   clear_forged()
+  pass_on()
   local cookies = without_session()
   if type(token) ~= "string" or cookies ~= 1 then
     return kong.response.exit(401, { message = "Unauthorized" })
@@ -28,5 +56,15 @@ return function()
   if not user or not string.find(apps, '"' .. APP .. '"', 1, true) then
     return kong.response.exit(403, { message = "Forbidden" })
   end
-  kong.service.request.set_header("X-Auth-User", user)
+  local answer = asked(token)
+  if answer.status == 401 or answer.status == 403 then
+    return kong.response.exit(answer.status, { message = answer.status == 401 and "Unauthorized" or "Forbidden" })
+  end
+  if answer.status ~= 204 or answer.headers["X-Auth-User"] ~= user then
+    return kong.response.exit(503, { message = "Sign-in is not available" })
+  end
+  say("X-Auth-User", user)
+  say("X-Auth-Name", answer.headers["X-Auth-Name"])
+  say("X-Auth-Groups", answer.headers["X-Auth-Groups"])
+  kong.ctx.shared.mvstack_renewed = answer.headers["Set-Cookie"]
 end

@@ -1,4 +1,6 @@
 return function()
+  local renewed = kong.ctx.shared.mvstack_renewed
+  if renewed then kong.response.add_header("Set-Cookie", renewed) end
   if kong.response.get_source() == "service" then return end
   local status = kong.response.get_status()
   -- The jwt plugin answers 500 to some tokens that are none.
@@ -12,6 +14,7 @@ return function()
     return
   end
   kong.response.set_status(302)
-  kong.response.set_header("Location", SIGN_IN .. "/?to=" .. ngx.escape_uri(HERE .. kong.request.get_path_with_query()))
+  local here = "https://" .. HERE .. kong.request.get_path_with_query()
+  kong.response.set_header("Location", "https://" .. SIGN_IN .. "/?to=" .. ngx.escape_uri(here))
   kong.response.set_header("Cache-Control", "no-store")
 end

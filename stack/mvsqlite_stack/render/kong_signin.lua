@@ -1,3 +1,5 @@
 return function()
+  check_connection()
   clear_forged()
+  pass_on()
 end

@@ -3,7 +3,8 @@
 A gateway and an app may read one path in two ways: ``/share/..%2fnotes`` is below ``/share`` until somebody
 decodes it. So only what can be read in one way is public: no dot segments, no empty segments, no escapes but
 those of spaces and of well-formed UTF-8. All else is private, wherever it leads. The patterns mean the same
-to PCRE, to Python, and to the regular expressions of Kong's router, which knows no lookahead.
+to PCRE and to Python. Kong's router knows no lookahead and compares a path of which the escapes are decoded:
+for it there are wider patterns, and a function behind it asks for the ones here.
 """
 
 import re
@@ -22,12 +23,21 @@ _FIRST = rf"(?:[A-Za-z0-9_~!$&()*+,=:@-]|%20|{_UTF8})"
 _SEGMENT = rf"/{_FIRST}(?:{_FIRST}|\.)*"
 BELOW = rf"(?:{_SEGMENT})*/?"
 """Whatever may follow a path that ends in ``/*``."""
+_PLAIN_DECODED = r"[A-Za-z0-9_~!$&()*+,=:@ -]|[^\x00-\x7F]"
+_BELOW_DECODED = rf"(?:/(?:{_PLAIN_DECODED})(?:{_PLAIN_DECODED}|\.)*)*/?"
 
 
 def pattern(path: str) -> str:
     """What the path of a request must match, from its first to its last character."""
     if path.endswith("/*"):
         return _literal(path.removesuffix("/*")) + BELOW
+    return _literal(path)
+
+
+def routed(path: str) -> str:
+    """What Kong's router shall take for a public path, from its first to its last character."""
+    if path.endswith("/*"):
+        return _literal(path.removesuffix("/*")) + _BELOW_DECODED
     return _literal(path)
 
 

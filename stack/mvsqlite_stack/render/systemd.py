@@ -110,6 +110,7 @@ def _gateway(stack: Stack, layout: Layout) -> str:
         command = f"/usr/local/bin/kong {{}} -c {layout.settings}/kong/kong.conf -p {layout.gateway}"
         lines += ["Environment=KONG_NGINX_DAEMON=off", f"ExecStart={command.format('start')}"]
         lines.append(f"ExecReload={command.format('reload')}")
+        lines.append(f"ExecStop=/usr/local/bin/kong quit -p {layout.gateway} --timeout 5")
     return service(f"Gateway of {stack.domain}", lines, capabilities="CAP_NET_BIND_SERVICE")
 
 

@@ -14,8 +14,8 @@ of which the database has the hash. A browser whose token is over is sent to
 the way back, without asking. ``/verify`` renews a token in the second half of its life with a
 ``Set-Cookie`` that the gateway should pass on. API clients and requests other than GET get 401.
 
-**Sign-out.** ``/verify`` asks the database every time, so behind a gateway that asks it a revoked session
-ends at once, and ``lifetimes.token`` may be hours. A gateway that checks the token alone (Kong) lets a
+**Sign-out.** ``/verify`` asks the database every time, so behind a gateway that asks it, as both of ours do,
+a revoked session ends at once, and ``lifetimes.token`` may be hours. Whoever checks the token alone lets a
 revoked session in until the token is over: at most ``lifetimes.token`` seconds.
 
 **/verify** takes the cookie and the host that the visitor asked for, in the one header that

@@ -2,21 +2,20 @@
 
 import asyncio
 import contextlib
-import gzip
-import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mvsqlite_stack.status import shapes
+from mvsqlite_stack.status.board import Picture
+from mvsqlite_stack.status.bodies import SECURITY, Body, encoded
 from mvsqlite_stack.status.events import Hub, Stream
 from mvsqlite_stack.status.page import Page, static_files
 from mvsqlite_stack.status.settings import Settings, read
@@ -24,50 +23,11 @@ from mvsqlite_stack.status.watch import RESTART_SECONDS, Watch
 
 log = logging.getLogger("mvsqlite_stack.status")
 
-COMPRESSED_FROM = 500
-"""Bytes; less fits into one packet as it is."""
-SECURITY = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
 MESSAGES = {
     404: ("There is no such page", "The address may be mistyped."),
     405: ("There is nothing to send here", "This page is only to be read."),
     500: ("Something went wrong", "It is our fault. Try again in a moment."),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """An answer that many get."""
-
-    kind: str
-    plain: bytes
-    packed: bytes
-    mark: str
-
-    @staticmethod
-    def of(kind: str, text: str | bytes) -> "Body":
-        plain = text.encode() if isinstance(text, str) else text
-        packed = gzip.compress(plain, 9, mtime=0) if len(plain) >= COMPRESSED_FROM else b""
-        return Body(kind, plain, packed, f'W/"{hashlib.sha256(plain).hexdigest()[:20]}"')
-
-    def answer(self, request: Request, cache: str) -> Response:
-        headers = {**SECURITY, "Cache-Control": cache, "ETag": self.mark, "Vary": "Accept-Encoding"}
-        if self.mark in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        body = self.plain
-        if self.packed and "gzip" in request.headers.get("accept-encoding", ""):
-            body, headers["Content-Encoding"] = self.packed, "gzip"
-        headers["Content-Type"] = self.kind
-        return Response(body, headers=headers)
 
 
 class Service:
@@ -80,7 +40,15 @@ class Service:
         self._page = Page(settings)
         self._bodies: dict[str, Body] = {}
         self._told: object = None
-        self.static = {name: Body.of(kind, data) for name, (kind, data) in static_files().items()}
+        self._makers = {
+            "/": self._index,
+            "/status.json": self._json,
+            "/metrics": self._metrics,
+            "/incidents.atom": self._feed,
+        }
+        cache = "public, max-age=31536000, immutable"
+        files = static_files().items()
+        self.static = {f"/static/{name}": Body.of(kind, data, cache) for name, (kind, data) in files}
         self.watch.board.on_change = self._changed
         self.watch.on_round = self._checked
         self._changed()
@@ -103,36 +71,28 @@ class Service:
 
     # ---- answers ------------------------------------------------------------------------
 
-    def _made(self, name: str, kind: str, make: Callable[[], str]) -> Body:
-        if name not in self._bodies:
-            self._bodies[name] = Body.of(kind, make())
-        return self._bodies[name]
+    def ready(self, path: str) -> Body | None:
+        """The answer at a path that is the same for all visitors."""
+        if path in self._bodies:
+            return self._bodies[path]
+        if path not in self._makers:
+            return self.static.get(path)
+        made = self._bodies[path] = self._makers[path](self.watch.board.picture(self.watch.now))
+        return made
 
-    async def index(self, request: Request) -> Response:
-        board, now = self.watch.board, self.watch.now
-        body = self._made(
-            "index", "text/html; charset=utf-8", lambda: self._page.index(board.picture(now), self.hub.newest)
-        )
-        return body.answer(request, "no-cache")
+    def _index(self, picture: Picture) -> Body:
+        return Body.of("text/html; charset=utf-8", self._page.index(picture, self.hub.newest))
 
-    async def as_json(self, request: Request) -> Response:
-        board, now = self.watch.board, self.watch.now
-        told = lambda: json.dumps(shapes.as_json(board.picture(now), self.settings.title))  # noqa: E731
-        answer = self._made("json", "application/json", told).answer(request, "no-cache")
-        answer.headers["Access-Control-Allow-Origin"] = "*"
-        return answer
+    def _json(self, picture: Picture) -> Body:
+        told = json.dumps(shapes.as_json(picture, self.settings.title))
+        return Body.of("application/json", told, Access_Control_Allow_Origin="*")
 
-    async def metrics(self, request: Request) -> Response:
-        picture = self.watch.board.picture(self.watch.now)
+    def _metrics(self, picture: Picture) -> Body:
         text = shapes.as_metrics(picture, len(self.hub))
-        return Body.of("text/plain; version=0.0.4; charset=utf-8", text).answer(request, "no-store")
+        return Body.of("text/plain; version=0.0.4; charset=utf-8", text)
 
-    async def feed(self, request: Request) -> Response:
-        board, now = self.watch.board, self.watch.now
-        body = self._made(
-            "feed", "application/atom+xml", lambda: shapes.as_feed(board.picture(now), self.settings)
-        )
-        return body.answer(request, "no-cache")
+    def _feed(self, picture: Picture) -> Body:
+        return Body.of("application/atom+xml", shapes.as_feed(picture, self.settings))
 
     async def healthz(self, request: Request) -> Response:
         del request
@@ -140,17 +100,16 @@ class Service:
         return Response("ok\n" if alive else "not checking\n", 200 if alive else 503, SECURITY)
 
     async def events(self, request: Request) -> Response | ASGIApp:
-        listener = self.hub.join(request.headers.get("last-event-id"))
+        # The gateway says who it is; nobody else reaches this service.
+        address = request.headers.get("x-real-ip", "")
+        listener = self.hub.join(request.headers.get("last-event-id"), address)
         if listener is None:
             return Response("too many listeners\n", 503, {**SECURITY, "Retry-After": "30"})
-        headers = [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
-        return Stream(self.hub, listener, headers)
+        return Stream(self.hub, listener, encoded(SECURITY))
 
-    async def file(self, request: Request) -> Response:
-        body = self.static.get(request.path_params["name"])
-        if body is None:
-            raise HTTPException(404)
-        return body.answer(request, "public, max-age=31536000, immutable")
+    async def only_read(self, request: Request) -> Response:
+        """Reading was answered before it came here."""
+        return await self.failed(request, HTTPException(405))
 
     async def failed(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -186,22 +145,35 @@ class Service:
 Endpoint = Callable[[Request], Awaitable[Response | ASGIApp]]
 
 
-def create(settings: Settings | None = None, service: Service | None = None) -> Starlette:
+class Front:
+    """Sends what is ready, and passes all else on."""
+
+    def __init__(self, app: Starlette, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
+            try:
+                body = self._service.ready(scope["path"])
+            except Exception as error:
+                log.exception("%s cannot be made", scope["path"])
+                answer = await self._service.failed(Request(scope), error)
+                await answer(scope, receive, send)
+                return
+            if body is not None:
+                await body.send(scope, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def create(settings: Settings | None = None, service: Service | None = None) -> Front:
     """The application; settings: None for those of the file that ``MVSTACK_STATUS`` names."""
     service = service or Service(settings or read())
-    paths: dict[str, Endpoint] = {
-        "/": service.index,
-        "/status.json": service.as_json,
-        "/metrics": service.metrics,
-        "/incidents.atom": service.feed,
-        "/healthz": service.healthz,
-        "/events": service.events,
-        "/static/{name}": service.file,
-    }
+    paths: dict[str, Endpoint] = {"/healthz": service.healthz, "/events": service.events}
+    paths |= dict.fromkeys(("/", "/status.json", "/metrics", "/incidents.atom"), service.only_read)
     app = Starlette(
         routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()],
         exception_handlers={HTTPException: service.failed, Exception: service.failed},
         lifespan=service.lifespan,
     )
-    app.state.service = service
-    return app
+    return Front(app, service)

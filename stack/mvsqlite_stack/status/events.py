@@ -17,6 +17,8 @@ SEND_SECONDS = 20.0
 WAITING_MAX = 16
 """Events that wait for one listener; with more it is dropped, and comes again."""
 REPLAYED_MAX = 64
+SHARE = 8
+"""One address gets no more than a part of all places, so that nobody can take them all."""
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -28,9 +30,9 @@ HEADERS = [
 class Listener:
     """One connection."""
 
-    def __init__(self, first: list[bytes]) -> None:
+    def __init__(self, first: list[bytes], address: str) -> None:
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_MAX)
-        self.first = first
+        self.first, self.address = first, address
 
     def end(self) -> None:
         """What waits is given up."""
@@ -77,13 +79,15 @@ class Hub:
                 self.leave(listener)
                 listener.end()
 
-    def join(self, last: str | None) -> Listener | None:
-        """last: the id of the last event that the listener knows. None if there are too many."""
-        if self._closed or len(self._listeners) >= self._most:
+    def join(self, last: str | None, address: str = "") -> Listener | None:
+        """last: the id of the last event that the listener knows; address: whose it is. None if there are
+        too many."""
+        same = sum(one.address == address for one in self._listeners)
+        if self._closed or len(self._listeners) >= self._most or same >= max(1, self._most // SHARE):
             return None
         ids = [id for id, _ in self._recent]
         missed = list(self._recent)[ids.index(last) + 1 :] if last in ids else list(self._recent)[-1:]
-        listener = Listener([f"retry: {RETRY_MS}\n\n".encode(), *(text for _, text in missed)])
+        listener = Listener([f"retry: {RETRY_MS}\n\n".encode(), *(text for _, text in missed)], address)
         self._listeners.add(listener)
         return listener
 

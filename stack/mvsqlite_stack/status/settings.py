@@ -3,9 +3,9 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from mvsqlite_stack.signin.settings import Host, Model, SettingsError
 
@@ -55,7 +55,7 @@ class Settings(Model):
     """A line for whoever needs help."""
     interval: int = Field(default=30, ge=1, le=3600)
     timeout: float = Field(default=10, gt=0)
-    """For one check."""
+    """For one check. The next round waits for it."""
     slow: float = Field(default=2, gt=0)
     """An answer that takes longer is slow."""
     failures: int = Field(default=2, ge=1, le=20)
@@ -70,12 +70,6 @@ class Settings(Model):
     listeners: int = Field(default=200, ge=1, le=10_000)
     """For live events, at once."""
     apps: dict[str, App] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.timeout > self.interval:
-            raise ValueError("timeout is longer than interval: a check would meet the next one")
-        return self
 
     @property
     def origin(self) -> str:

