@@ -168,6 +168,7 @@ def test_a_household_is_set_up(home: Home) -> None:
     status, page = home.ask(LOGIN, f"{link.path}?{link.query}")
     assert (status, "Welcome, Anna Ärmel" in page) == (200, True)
     _see_whose_files_are(home)
+    assert home.property_of("mvstack-certificate.service", "Result") == "success"
     assert "Nothing was changed." in home.mvstack("apply")
 
 
