@@ -54,8 +54,8 @@ PYTHON = "/usr/local/bin/trial-python"
 WITH_PACKAGES = f"""\
 #!/bin/sh
 # The system's Python, whose environments have libraries already: there is no index to install them from.
-/usr/bin/python3 "$@" || exit
-case " $* " in *" venv "*) ;; *) exit 0 ;; esac
+case " $* " in *" venv "*) ;; *) exec /usr/bin/python3 "$@" ;; esac
+/usr/bin/python3 "$@" --without-pip || exit
 for directory; do :; done
 for place in "$directory"/lib/python3*/site-packages; do echo {PACKAGES} >"$place/trial.pth"; done
 """
@@ -102,7 +102,7 @@ def why_not() -> str | None:
     for program in ("systemd-nspawn", "/usr/sbin/sshd", "ssh", "ssh-keygen", "unshare", "setpriv"):
         if shutil.which(program) is None:
             return f"{program} is not installed: make test installs systemd-container and openssh-server"
-    own = f"import sys, ensurepip; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    own = f"import sys, venv; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
     if not _succeeds("/usr/bin/env", "/usr/bin/python3", "-c", own):
         return "the system has no Python of this version that makes environments (python3-venv)"
     if not _succeeds("unshare", "-m", "sh", "-c", OVERLAY):

@@ -75,6 +75,7 @@ Architecture: all
 Version: 99
 Description: stands in for that which asks an authority
 """
+pytestmark = pytest.mark.lmdb_only("one machine is set up by all of them, and its stores are embedded ones")
 PORTS = ("http", "https", "sign_in", "certificates", "status", "status_page", "notes", "old")
 
 
@@ -167,6 +168,7 @@ def test_a_household_is_set_up(home: Home) -> None:
     status, page = home.ask(LOGIN, f"{link.path}?{link.query}")
     assert (status, "Welcome, Anna Ärmel" in page) == (200, True)
     _see_whose_files_are(home)
+    assert home.property_of("mvstack-certificate.service", "Result") == "success"
     assert "Nothing was changed." in home.mvstack("apply")
 
 
@@ -221,8 +223,8 @@ def test_what_cannot_work_leaves_what_runs(home: Home) -> None:
     certificate = "/var/lib/mvstack/tls/fullchain.pem"
     home.machine.run(f"cp -p {certificate} {certificate}.kept && echo none >{certificate}")
     home.change('allow = ["*"]\ncommand', 'allow = ["*"]\npublic_paths = ["/about"]\ncommand')
-    said = home.mvstack("apply", "--yes", status=1)
-    assert "cannot load certificate" in said
+    assert "give --yes to go ahead" in home.mvstack("apply", status=2)
+    assert "cannot load certificate" in home.mvstack("apply", "--yes", status=1)
     assert home.machine.run("cat", "/etc/mvstack/nginx/nginx.conf") == configuration
     assert home.ask(LOGIN)[0] == 200
     home.machine.run(f"mv {certificate}.kept {certificate}")

@@ -57,7 +57,7 @@ def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_all_are_there(units: dict[str, Path]) -> None:
     names = {name.removeprefix("mvstack-") for name in units}
     assert {"signin.service", "certificate.timer", "gc.service", "gc.timer", "app-pad.service"} <= names
-    assert {"gc-app-pad.service", "gc-app-pad.timer"} <= names
+    assert {"gc-status.service", "gc-app-pad.service", "gc-app-pad.timer"} <= names
 
 
 def test_systemd_understands_them(units: dict[str, Path]) -> None:

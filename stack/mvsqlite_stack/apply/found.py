@@ -9,6 +9,9 @@ from typing import Any
 from mvsqlite_stack.apply.wanted import KONG, Wanted, package_name
 from mvsqlite_stack.render.layout import QUADLETS, UNITS
 
+USERS = "mvsqlite_stack.signin.commands"
+"""The module that does what ``mvstack user`` does, and loads nothing else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Present:
@@ -94,9 +97,8 @@ def script(wanted: Wanted) -> str:
     lay, quoted = wanted.layout, _words
     lines = [_HEAD]
     lines.append(f"[ -x {KONG} ] && say kong yes")
-    lines.append(
-        f"{shlex.quote(wanted.python)} -c 'import sys; print(\"python\", *sys.version_info[:2])' 2>/dev/null"
-    )
+    version = "import sys; print('python', *sys.version_info[:2])"
+    lines.append(f"{_words([wanted.python, '-I', '-c', version])} 2>/dev/null")
     lines.append(
         f"for p in {quoted(map(package_name, wanted.packages))}; do "
         "[ \"$(dpkg-query -W -f '${db:Status-Status}' $p 2>/dev/null)\" = installed ] && say package $p; done"
@@ -144,12 +146,12 @@ def _rest(wanted: Wanted) -> list[str]:
         lines.append(f"[ -s {shlex.quote(path)} ] && say certificate {shlex.quote(path)}")
     if wanted.accounts is not None:
         said = base64.b64encode(wanted.accounts.encode()).decode()
-        program, settings = f"{lay.programs}/mvstack", f"{lay.settings}/signin/signin.toml"
+        program, settings = f"{lay.programs}/python", f"{lay.settings}/signin/signin.toml"
         there = f"[ -x {program} ] && [ -f {settings} ]"
         # Where there is no store yet, looking would make one.
         store = f"sed -n 's/^store = \"lmdb:\\([^?\"]*\\).*/\\1/p' {settings}"
         there += f' && {{ d=$({store}); [ -z "$d" ] || [ -d "$d" ]; }}'
-        command = f"{program} user sync --dry-run --json --settings {settings} -"
+        command = f"{program} -I -m {USERS} sync --dry-run --json --settings {settings} -"
         lines.append(f'{there} && say accounts "$(printf %s {said} | base64 -d | {command} | tr -d "\\n")"')
     return lines
 

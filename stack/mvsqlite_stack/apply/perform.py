@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mvsqlite_stack.apply.decide import Change, Decision, unit_of
+from mvsqlite_stack.apply.found import USERS
 from mvsqlite_stack.apply.wanted import Wanted
 from mvsqlite_stack.render.users import GATEWAY
 
@@ -121,7 +122,7 @@ def _certificate(wanted: Wanted, decision: Decision) -> Iterator[str]:
         python = f"{wanted.layout.home}-{wanted.wheel.digest}/bin/python"
         names = _words(wanted.stand_in_for)
         paths = _words(wanted.certificate)
-        yield f"{python} -m mvsqlite_stack.apply.stand_in {paths} {GATEWAY} {names}"
+        yield f"{python} -I -m mvsqlite_stack.apply.stand_in {paths} {GATEWAY} {names}"
 
 
 def _nginx(wanted: Wanted, decision: Decision, parcel: Parcel) -> Iterator[str]:
@@ -133,7 +134,7 @@ def _nginx(wanted: Wanted, decision: Decision, parcel: Parcel) -> Iterator[str]:
     bind = "--inh-caps=+net_bind_service --ambient-caps=+net_bind_service"
     as_gateway = f"setpriv --reuid={GATEWAY} --regid={GATEWAY} --clear-groups"
     for path in wanted.certificate or ():
-        remedy = f"let it: chgrp {GATEWAY} {path}; chmod 640 {path}, and its directory be entered"
+        remedy = f"chgrp {GATEWAY} {path}; chmod 640 {path}; and let it enter the directories above"
         yield f"{as_gateway} test -r {path} || fail 'the gateway cannot read {path}: {remedy}'"
     yield "trial=$(mktemp -d)"
     yield "trap 'rm -rf \"$trial\"' EXIT"
@@ -150,6 +151,7 @@ def install(wanted: Wanted, decision: Decision, parcel: Parcel) -> str:
     lines = [_HEAD]
     for change in decision.of("unit", "stop"):
         lines.append(f"systemctl disable -q --now {change.name} || systemctl stop -q {change.name}")
+        lines.append(f"systemctl reset-failed -q {change.name} 2>/dev/null || :")
         lines.append(f"rm -f {wanted.layout.settings}/applied/{change.name}")
     if decision.of("program") and wanted.wheel:
         lines += _switch(wanted.layout.home, wanted.wheel.digest)
@@ -240,7 +242,7 @@ def journal(units: str) -> str:
 def answer(wanted: Wanted, address: str, port: int, host: str) -> str:
     """Asks for a page at the gateway, on its host, until it comes."""
     return (
-        f"cd / && {wanted.layout.programs}/python -m mvsqlite_stack.apply.answer "
+        f"cd / && {wanted.layout.programs}/python -I -m mvsqlite_stack.apply.answer "
         f"{address} {port} {host} {START_SECONDS}"
     )
 
@@ -248,7 +250,7 @@ def answer(wanted: Wanted, address: str, port: int, host: str) -> str:
 def sync(wanted: Wanted) -> str:
     """Makes the declared users accounts."""
     settings = f"{wanted.layout.settings}/signin/signin.toml"
-    return f"cd / && {wanted.layout.programs}/mvstack user sync --json --settings {settings}"
+    return f"cd / && {wanted.layout.programs}/python -I -m {USERS} sync --json --settings {settings}"
 
 
 def _words(words: object) -> str:

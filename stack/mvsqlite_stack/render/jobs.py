@@ -1,6 +1,7 @@
 """What is done at times: forgetting the versions that a database's retention does not keep."""
 
 from mvsqlite_stack.model import Stack
+from mvsqlite_stack.render import status
 from mvsqlite_stack.render.apps import cannot_run, unit, word
 from mvsqlite_stack.render.layout import Layout
 from mvsqlite_stack.render.systemd import CLOSED, store_directory
@@ -24,6 +25,9 @@ def units(stack: Stack, host: str, layout: Layout) -> dict[str, str]:
     found: dict[str, str] = {}
     if host == stack.gateway_host:
         found |= _forgetting("mvstack-gc", "mvstack", "sign-in", stack.store.url, stack, layout)
+        history = status.store(stack, layout)
+        if stack.status.enabled and history != stack.store.url:
+            found |= _forgetting("mvstack-gc-status", status.USER, "the status page", history, stack, layout)
     for name, app in stack.apps.items():
         if app.on == host and app.command and app.database.routed and not cannot_run(app):
             store = stack.store_of(name, layout.state)

@@ -15,6 +15,12 @@ UNKNOWN_PATH = "/.mvstack-status"
 """Private like everything that is not declared public."""
 
 
+def store(stack: Stack, layout: Layout) -> str:
+    """The address of the store with its history."""
+    url = stack.store.url
+    return f"lmdb:{layout.state}-status/store" if url.startswith("lmdb:") else url
+
+
 def settings(stack: Stack, layout: Layout) -> str:
     """status.toml, without its first line."""
     page, url = stack.status, stack.store.url
@@ -26,7 +32,7 @@ def settings(stack: Stack, layout: Layout) -> str:
         "connect": _connect(stack),
         "ca": page.authority,
         "listen": f"127.0.0.1:{stack.ports.status_page}",
-        "store": f"lmdb:{layout.state}-status/store" if url.startswith("lmdb:") else url,
+        "store": store(stack, layout),
         "cluster": "" if url.startswith("lmdb:") else url,
         "reports": layout.reports,
         "contact": page.contact,

@@ -472,3 +472,7 @@ def remove_key(session: Session, key: str) -> None:
     """Take a key away, once no token that it has signed is valid any more."""
     session.service.keys.remove(key, session.service.settings.lifetimes.token)
     session.tell(f"Removed {key}.", key=key)
+
+
+if __name__ == "__main__":  # as "mvstack apply" does it on a host
+    user_commands(prog_name="mvstack user")
