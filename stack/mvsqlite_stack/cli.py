@@ -2,26 +2,45 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from mvsqlite_py._cli._common import Commands, print_json
-from mvsqlite_stack.commands.app import app
-from mvsqlite_stack.commands.apply import apply, destroy
-from mvsqlite_stack.commands.init import init
-from mvsqlite_stack.commands.plan import plan, render
-from mvsqlite_stack.commands.secrets import secrets
-from mvsqlite_stack.commands.up import down, up
 from mvsqlite_stack.errors import StackError
-from mvsqlite_stack.signin.commands import key_commands, user_commands
-from mvsqlite_stack.status.commands import status_commands
+
+COMMANDS = {
+    "init": "commands.init:init",
+    "app": "commands.app:app",
+    "render": "commands.plan:render",
+    "plan": "commands.plan:plan",
+    "apply": "commands.apply:apply",
+    "destroy": "commands.apply:destroy",
+    "up": "commands.up:up",
+    "down": "commands.up:down",
+    "secrets": "commands.secrets:secrets",
+    "user": "signin.commands:user_commands",
+    "keys": "signin.commands:key_commands",
+    "status": "status.commands:status_commands",
+}
+"""Where each one is: only that which is run is loaded, for some bring much along."""
 
 
 class StackCommands(Commands):
     """Tells each thing that is wrong with a declaration in a line of its own, or all of them in JSON."""
 
     _as_json = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"mvsqlite_stack.{module}"), name)
+        return command
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         self._as_json = "--json" in (sys.argv[1:] if args is None else args)
@@ -53,22 +72,6 @@ def main() -> None:
     mvstack secrets list        keys and tokens beside it
     """
 
-
-for command in (
-    init,
-    app,
-    render,
-    plan,
-    apply,
-    destroy,
-    up,
-    down,
-    secrets,
-    user_commands,
-    key_commands,
-    status_commands,
-):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -281,8 +281,9 @@ class Limits(Table):
     connections: Annotated[int, Field(ge=1)] = 200
     """Open at a time from one address."""
     sign_in_requests_per_second: Annotated[int, Field(ge=1)] = 10
-    token_seconds: Annotated[int, Field(ge=60, le=86400)] = 300
-    """How long a token is valid, and so how long a page may be idle before it is led through sign-in again.
+    token_seconds: Annotated[int, Field(ge=60, le=86400)] = 3600
+    """How long a token is valid, and so how long a page may be idle before it has to be loaded again; one in
+    use is renewed.
 
     The gateways ask about each request, so a revoked session ends at once whatever this is.
     """

@@ -6,7 +6,7 @@
 **Token.** A JWT, ES256, in one cookie (``cookie`` in the settings, ``session_jwt``) with
 ``Domain=<domain>; Path=/; Secure; HttpOnly; SameSite=Lax``. Header: ``alg``, ``typ``, ``kid``. Claims:
 ``iss`` (the key's id, as ``kid``), ``sub`` (the user's name), ``aud`` (a list: the apps that the user may
-enter), ``sid`` (the session), ``iat``, ``nbf``, ``exp``. It lives ``lifetimes.token`` seconds (300).
+enter), ``sid`` (the session), ``iat``, ``nbf``, ``exp``. It lives ``lifetimes.token`` seconds.
 
 **Renewal.** The session itself is an opaque secret in the cookie ``__Host-session`` of the sign-in host,
 of which the database has the hash. A browser whose token is over is sent to
