@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from booted import PYTHON, Booted, booted, why_not
 from gateways import wait_for
 from household import DOMAIN, LOGIN, certificate, free_ports
-from machine import PYTHON, Booted, booted, why_not
 from mvsqlite_stack import config
 from mvsqlite_stack.secrets import Secrets
 
@@ -155,6 +155,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         )
         Secrets(directory / "secrets").create(config.read(one.file))
         yield one
+
+
+def test_a_host_whose_key_is_not_known_is_not_spoken_to(home: Home) -> None:
+    home.machine.is_known(False)
+    assert "Connect once by hand and compare the key" in home.mvstack("plan", status=1)
+    home.machine.is_known()
 
 
 def test_a_household_is_set_up(home: Home) -> None:

@@ -138,3 +138,13 @@ def test_every_name_exported_is_documented_in_the_readme_or_has_a_docstring() ->
     import mvsqlite_py
 
     assert [name for name in mvsqlite_py.__all__ if not getattr(mvsqlite_py, name).__doc__] == []
+
+
+def test_no_two_modules_of_the_tests_have_one_name() -> None:
+    """Outside of packages the first that is imported is the one that all get."""
+    modules = [
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.name != "conftest.py" and not any((above / "__init__.py").exists() for above in path.parents)
+    ]
+    assert sorted({name for name in modules if modules.count(name) > 1}) == []

@@ -13,6 +13,8 @@ from mvsqlite_stack.model import Machine
 from mvsqlite_stack.places import line_of
 
 CONNECT_SECONDS = 10
+UNKNOWN_KEY = "No host key for"
+"""In pyinfra's error where known_hosts does not have the host: it would be sent our secrets."""
 LINES_TOLD = 12
 """Of what a script that failed has said."""
 
@@ -93,6 +95,10 @@ def reach(name: str, machine: Machine, file: Path, text: str) -> Reached:
         host.connect(show_errors=False, raise_exceptions=True)
     except PyinfraError as error:
         remedy = f"See whether this works: {_ssh(machine)}"
+        if UNKNOWN_KEY in str(error):
+            remedy = (
+                f"Connect once by hand and compare the key that it shows with the host's: {_ssh(machine)}"
+            )
         raise problem(f"{name} cannot be reached: {error}", remedy) from error
     reached = Reached(name, host, sudo=False)
     done, out, _ = reached.tell("id -u; sudo -n true 2>/dev/null && echo sudo")
@@ -122,7 +128,11 @@ def _host(name: str, machine: Machine) -> Any:
 
 
 def _data(machine: Machine) -> dict[str, Any]:
-    data: dict[str, Any] = {"ssh_hostname": machine.address, "ssh_user": machine.ssh_user or "root"}
+    data: dict[str, Any] = {
+        "ssh_hostname": machine.address,
+        "ssh_user": machine.ssh_user or "root",
+        "ssh_strict_host_key_checking": "yes",
+    }
     if machine.ssh_port:
         data["ssh_port"] = machine.ssh_port
     if machine.ssh_key:

@@ -135,6 +135,11 @@ class Booted:
         options += ["-o", f"UserKnownHostsFile={self.home}/known", "-o", "LogLevel=ERROR"]
         return ["ssh", *options, "root@127.0.0.1", *words]
 
+    def is_known(self, known: bool = True) -> None:
+        """Programs with our HOME know its key, or know none."""
+        line = f"[127.0.0.1]:{self.port} {self.key.with_name('host_key.pub').read_text()}" if known else ""
+        (self.home / ".ssh/known_hosts").write_text(line)
+
     def run(self, *words: str, check: bool = True) -> str:
         """What a command there, run by root, writes to standard output."""
         done = subprocess.run(self._ssh(*words), capture_output=True, text=True, check=False, timeout=60)
@@ -202,7 +207,9 @@ def booted(directory: Path, files: dict[str, str]) -> Iterator[Booted]:
             assert process.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < deadline, log.read_text(errors="replace")
             pause.wait(0.05)
-        yield Booted(port, key, home)
+        machine = Booted(port, key, home)
+        machine.is_known()
+        yield machine
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(PATIENCE)
