@@ -145,6 +145,7 @@ def test_no_two_modules_of_the_tests_have_one_name() -> None:
     modules = [
         path.name
         for path in (ROOT / "tests").rglob("*.py")
-        if path.name != "conftest.py" and not any((above / "__init__.py").exists() for above in path.parents)
+        if path.name not in ("conftest.py", "manage.py")
+        and not any((above / "__init__.py").exists() for above in path.parents)
     ]
     assert sorted({name for name in modules if modules.count(name) > 1}) == []
