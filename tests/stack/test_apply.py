@@ -208,6 +208,9 @@ def test_a_change_is_made_as_planned(home: Home) -> None:
     home.change("[users.anna]\n", "[users.ben]\n[users.anna]\n")
     home.file.write_text(home.file.read_text().partition("[apps.old]")[0])
     planned = home.json("plan")
+    home.machine.run("systemd-run -q --unit=another flock /run/mvstack-apply.lock sleep 600")
+    assert "another apply is at work on this host" in home.mvstack("apply", "--yes", status=1)
+    home.machine.run("systemctl stop another")
     applied = home.json("apply", "--yes")
     assert (applied["changes"], [*applied["invitations"]]) == (planned, ["ben"])
     done = {(one["name"], one["action"]) for one in planned if one["kind"] == "unit"}

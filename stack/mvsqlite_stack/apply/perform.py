@@ -31,6 +31,8 @@ set -eu
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 umask 022
 fail() { printf '%s\\n' "$*" >&2; exit 1; }
+exec 9>/run/mvstack-apply.lock
+flock -n 9 || fail "another apply is at work on this host: wait for it, then look at the plan again"
 put() {
   t="$(dirname "$4")/.$(basename "$4").mvstack"
   mkdir -p "$(dirname "$4")"
