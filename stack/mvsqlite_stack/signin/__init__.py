@@ -16,7 +16,7 @@ the way back, without asking. ``/verify`` renews a token in the second half of i
 
 **Sign-out.** ``/verify`` asks the database every time, so behind a gateway that asks it, as both of ours do,
 a revoked session ends at once, and ``lifetimes.token`` may be hours. Whoever checks the token alone lets a
-revoked session in until the token is over: at most ``lifetimes.token`` seconds. A request that is under way, a
+revoked session in until the token is over: at most ``lifetimes.token`` seconds. A request under way, a
 WebSocket too, is not asked about again: it lasts until app or browser ends it.
 
 **/verify** takes the cookie and the host that the visitor asked for, in the one header that
