@@ -84,7 +84,8 @@ def test_nothing_of_it_is_rendered_when_it_is_not_wanted(tmp_path: Path, gateway
         (tmp_path / "stack.toml").write_text(text + f"[status]\nenabled = {enabled}\n")
         files = render.files(config.read(tmp_path / "stack.toml"), [], "stack.toml")
         there = {path for path in files if "status" in path}
-        wanted = {"home/status/status.toml", "home/systemd/mvstack-status.service"}
+        units = ("mvstack-status.service", "mvstack-gc-status.service", "mvstack-gc-status.timer")
+        wanted = {"home/status/status.toml", *(f"home/systemd/{unit}" for unit in units)}
         assert there == (wanted if enabled == "true" else set())
         assert (STATUS in files[f"home/{gateway}/{'kong.yml' if gateway == 'kong' else 'nginx.conf'}"]) == (
             enabled == "true"

@@ -4,8 +4,9 @@ import sys
 
 import uvicorn
 
+from mvsqlite_stack.service_settings import SettingsError, place
 from mvsqlite_stack.signin.keys import SigningKeyError
-from mvsqlite_stack.signin.settings import Settings, SettingsError, place, read
+from mvsqlite_stack.signin.settings import Settings, read
 from mvsqlite_stack.signin.web.app import create
 
 HEAD_BYTES_MAX = 32 * 1024

@@ -15,11 +15,12 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from mvsqlite_py._cli._common import NeedsYesError, Typed, has_terminal, print_json, show_table
+from mvsqlite_stack.service_settings import SettingsError
 from mvsqlite_stack.signin.accounts import AccountError, User
 from mvsqlite_stack.signin.activity import Visitor
 from mvsqlite_stack.signin.owner import become_owner_of
 from mvsqlite_stack.signin.passwords import PasswordError
-from mvsqlite_stack.signin.settings import PLACE, VARIABLE, SettingsError, read
+from mvsqlite_stack.signin.settings import PLACE, VARIABLE, read
 from mvsqlite_stack.signin.web.agents import agent_words
 
 if TYPE_CHECKING:  # it takes as long to load as all other commands together

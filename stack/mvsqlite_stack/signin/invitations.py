@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mvsqlite_stack.service_settings import SettingsError
 from mvsqlite_stack.signin.accounts import AccountError, User
 from mvsqlite_stack.signin.service import Service
-from mvsqlite_stack.signin.settings import SettingsError
 
 KIND = "invitation"
 """In the table of steps under way."""

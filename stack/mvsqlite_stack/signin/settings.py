@@ -1,14 +1,15 @@
 """The settings of the sign-in service: one TOML file."""
 
-import os
 import re
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from publicsuffixlist import PublicSuffixList
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from mvsqlite_stack import service_settings
+from mvsqlite_stack.service_settings import Host, Model, host_name
 
 VARIABLE = "MVSTACK_SIGNIN"
 """The environment variable that names the settings file."""
@@ -20,18 +21,6 @@ EVERYBODY = "*"
 """In ``allow``: every user. ``@name`` is a group, anything else a user's name."""
 
 USER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,30}[a-z0-9])?")
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
-
-
-class SettingsError(ValueError):
-    """The settings cannot be used; the message names the file, the key and what is wrong."""
-
-
-def _host(name: str) -> str:
-    if len(name) > 253 or not _HOST.fullmatch(name):
-        raise ValueError(f"{name!r} is not a host name in lower case, such as notes.example.org")
-    return name
 
 
 @cache
@@ -40,19 +29,12 @@ def _suffixes() -> PublicSuffixList:
 
 
 def _domain(name: str) -> str:
-    if _suffixes().is_public(_host(name)):
+    if _suffixes().is_public(host_name(name)):
         raise ValueError(f"{name!r} is a public suffix: a cookie for it would go to strangers' hosts")
     return name
 
 
-Host = Annotated[str, AfterValidator(_host)]
 Seconds = Annotated[int, Field(gt=0)]
-
-
-class Model(BaseModel):
-    """What all tables share: unknown keys are errors, nothing changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class App(Model):
@@ -133,9 +115,9 @@ class Settings(Model):
     lifetimes: Lifetimes = Lifetimes()
     limits: Limits = Limits()
     argon2: Argon2 = Argon2()
-    groups: dict[str, tuple[str, ...]] = {}
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Users' names by group."""
-    apps: dict[str, App] = {}
+    apps: dict[str, App] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -195,29 +177,4 @@ class Settings(Model):
 
 def read(path: Path | None = None) -> Settings:
     """The settings in a file; None: the one that ``MVSTACK_SIGNIN`` names. Raises SettingsError."""
-    if path is None:
-        named = os.environ.get(VARIABLE)
-        if not named:
-            raise SettingsError(f"{VARIABLE} names no settings file: set it to the path of one")
-        path = Path(named)
-    try:
-        return Settings.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        what = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{path}: {place}: {what}" if place else f"{path}: {what}") from error
-
-
-def place(listen: str) -> dict[str, object]:
-    """Where uvicorn listens. Raises SettingsError."""
-    if listen.startswith("unix:"):
-        return {"uds": listen.removeprefix("unix:")}
-    address, _, port = listen.rpartition(":")
-    if not address or not port.isdecimal():
-        raise SettingsError(f"listen = {listen!r} is neither ADDRESS:PORT nor unix:PATH")
-    return {"host": address.strip("[]"), "port": int(port)}
+    return service_settings.read(Settings, VARIABLE, path)

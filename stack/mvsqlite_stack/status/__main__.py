@@ -7,7 +7,7 @@ from types import FrameType
 
 import uvicorn
 
-from mvsqlite_stack.signin.settings import SettingsError, place
+from mvsqlite_stack.service_settings import SettingsError, place
 from mvsqlite_stack.status.app import Service, create
 from mvsqlite_stack.status.settings import Settings, read
 

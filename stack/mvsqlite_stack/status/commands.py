@@ -16,7 +16,7 @@ import click
 
 import mvsqlite_py
 from mvsqlite_py._cli._common import print_json, show_table
-from mvsqlite_stack.signin.settings import SettingsError
+from mvsqlite_stack.service_settings import SettingsError
 from mvsqlite_stack.status.history import History, directory_owner
 from mvsqlite_stack.status.incidents import Incident, Note, Sort, new_id
 from mvsqlite_stack.status.settings import VARIABLE, Settings, read

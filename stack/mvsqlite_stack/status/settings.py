@@ -1,13 +1,12 @@
 """The settings of the status page: one TOML file."""
 
-import os
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from mvsqlite_stack.signin.settings import Host, Model, SettingsError
+from mvsqlite_stack import service_settings
+from mvsqlite_stack.service_settings import Host, Model
 
 VARIABLE = "MVSTACK_STATUS"
 """The environment variable that names the settings file."""
@@ -79,19 +78,4 @@ class Settings(Model):
 
 def read(path: Path | None = None) -> Settings:
     """The settings in a file; None: the one that ``MVSTACK_STATUS`` names. Raises SettingsError."""
-    if path is None:
-        named = os.environ.get(VARIABLE)
-        if not named:
-            raise SettingsError(f"{VARIABLE} names no settings file: set it to the path of one")
-        path = Path(named)
-    try:
-        return Settings.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        what = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{path}: {place}: {what}" if place else f"{path}: {what}") from error
+    return service_settings.read(Settings, VARIABLE, path)

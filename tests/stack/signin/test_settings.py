@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mvsqlite_stack.signin.settings import App, Settings, SettingsError, read
+from mvsqlite_stack.service_settings import SettingsError
+from mvsqlite_stack.signin.settings import App, Settings, read
 
 GOOD = """
 domain = "home.example"

@@ -357,7 +357,7 @@ def test_a_restart_is_a_gap_and_listeners_do_not_hold_it_up(
 
 
 def test_settings_that_make_no_sense_are_said(tmp_path: Path, settings: Settings) -> None:
-    from mvsqlite_stack.signin.settings import SettingsError
+    from mvsqlite_stack.service_settings import SettingsError
     from mvsqlite_stack.status.settings import read
 
     path = kit.written(tmp_path / "status.toml", settings)
