@@ -29,7 +29,7 @@ from mvsqlite_stack.signin.service import Service
 from mvsqlite_stack.signin.settings import read
 from mvsqlite_stack.signin.web import machine
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds that a server may take to start, to answer, or to end."""
 
 

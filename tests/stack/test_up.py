@@ -13,7 +13,6 @@ pytest.importorskip("supervisor", reason="the extra 'stack' is not installed")
 from click.testing import CliRunner
 
 import chromium
-from gateways import listens
 from mvsqlite_stack.commands.up import down
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.up.running import only_one, prepare
@@ -166,8 +165,8 @@ def test_a_killed_program_comes_back(up: Up, name: str) -> None:
     before = up.states()[name].pid
     os.kill(before, signal.SIGKILL)  # the gateway's workers live on, and hold its ports
     wait_for(f"another {name}", lambda: up.states()[name].pid not in (0, before))
-    host, answer = {"signin": (LOGIN, 200), "status": (STATUS, 200)}.get(name, (NOTES, 401))
-    wait_for("an answer", lambda: listens(up.https) and up.ask(host) == answer)
+    host, status = {"signin": (LOGIN, 200), "status": (STATUS, 200)}.get(name, (NOTES, 401))
+    wait_for("an answer", lambda: up.answers(host, status))
     wait_for("word of it", lambda: f"{name} is started again" in up.told())
 
 

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,12 @@ class Up:
             head = f"Host: {host}:{self.https}\r\nAccept: {accept}\r\nConnection: close\r\n"
             connection.sendall(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
             return int(connection.makefile("rb").readline().split()[1])
+
+    def answers(self, host: str, status: int) -> bool:
+        """Whether it answers so by now; a part that is being started again may cut a connection off."""
+        with suppress(OSError, IndexError):
+            return self.ask(host) == status
+        return False
 
 
 @contextmanager
