@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks.cluster_kit import Absent
 from benchmarks.common import OURS, Figure, Question, Settings, main
@@ -85,9 +86,17 @@ QUESTIONS = _questions()
 
 @contextmanager
 def household(directory: Path) -> Iterator[trial.Trial]:
-    """One that runs."""
-    place = trial.at(directory / "t")
-    place.directory.mkdir()
+    """One that runs, in a directory of its own: its path is short enough for a socket."""
+    with TemporaryDirectory(prefix="mv") as short:
+        place = trial.at(Path(short, "t"))
+        place.directory.mkdir()
+        with running(place, directory):
+            yield place
+
+
+@contextmanager
+def running(place: trial.Trial, directory: Path) -> Iterator[None]:
+    """Runs it; directory: for what it does not have."""
     trial.declare(place, None, None)
     file, port = directory / "bare.py", next(filter(trial.is_free, BARE_PORTS))
     file.write_text(BARE_APP)
@@ -98,7 +107,7 @@ def household(directory: Path) -> Iterator[trial.Trial]:
         subprocess.run(
             [*command, "up", "--detach", str(place.directory)], check=True, stdout=subprocess.DEVNULL
         )
-        yield place
+        yield
     finally:
         subprocess.run([*command, "down", str(place.directory)], check=True, capture_output=True)
 
