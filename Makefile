@@ -18,7 +18,7 @@ PYTHON_PACKAGES := $(shell $(PYTHON) -c 'import ensurepip, sysconfig, pathlib; e
 # Programs that know nothing of us, for the tests to run.
 TEST_PACKAGES := chromium nginx-light sqlite3 php-cli php-sqlite3 ruby-sqlite3 libdbd-sqlite3-perl musl-tools libcap2-bin
 # Whole applications, for the same; those that a system does not have are left out, and their tests say so.
-TEST_APPLICATIONS := fossil subversion newsboat php-fpm php-mbstring php-xml php-intl php-laravel-framework mediawiki systemd-container openssh-server python3-venv
+TEST_APPLICATIONS := fossil subversion newsboat php-fpm php-mbstring php-xml php-intl php-laravel-framework mediawiki systemd-container openssh-server nftables iproute2 python3-venv
 SOURCES := $(wildcard native/*/*.[ch] native/*/*.map native/*.h native/*.py) pyproject.toml setup.py
 
 .PHONY: demo test test-cluster test-setup check bench soak setup packages applications clean

@@ -280,6 +280,8 @@ class Limits(Table):
     """The longest line of a request's header."""
     connections: Annotated[int, Field(ge=1)] = 200
     """Open at a time from one address."""
+    loopback: bool = True
+    """Whether of a host's own programs the gateway alone reaches apps and services behind it."""
     sign_in_requests_per_second: Annotated[int, Field(ge=1)] = 10
     token_seconds: Annotated[int, Field(ge=60, le=86400)] = 3600
     """How long a token is valid, and so how long a page may be idle before it has to be loaded again; one in

@@ -99,9 +99,17 @@ def why_not() -> str | None:
     """Why no machine can be booted here; None if one can."""
     if os.geteuid() != 0:
         return "only root can boot a machine"
-    for program in ("systemd-nspawn", "/usr/sbin/sshd", "ssh", "ssh-keygen", "unshare", "setpriv"):
+    for program in (
+        "systemd-nspawn",
+        "/usr/sbin/sshd",
+        "/usr/sbin/nft",
+        "ssh",
+        "ssh-keygen",
+        "unshare",
+        "setpriv",
+    ):
         if shutil.which(program) is None:
-            return f"{program} is not installed: make test installs systemd-container and openssh-server"
+            return f"{program} is not installed: make test installs what machines take"
     own = f"import sys, venv; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
     if not _succeeds("/usr/bin/env", "/usr/bin/python3", "-c", own):
         return "the system has no Python of this version that makes environments (python3-venv)"

@@ -216,6 +216,7 @@ def test_a_change_is_made_as_planned(home: Home) -> None:
     done = {(one["name"], one["action"]) for one in planned if one["kind"] == "unit"}
     assert done == {
         ("mvstack-app-old.service", "stop"),
+        ("mvstack-firewall.service", "reload"),
         ("mvstack-signin.service", "restart"),
         ("mvstack-status.service", "restart"),
         ("mvstack-nginx.service", "reload"),

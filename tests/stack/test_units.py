@@ -36,7 +36,7 @@ def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     declare(directory, request.param)
     file, programs = directory / "stack.toml", directory / "programs"
     programs.mkdir()
-    for name in ("python", "mvsqlite", "kong", "nginx", "certbot"):
+    for name in ("python", "mvsqlite", "kong", "nginx", "certbot", "nft"):
         (programs / name).symlink_to(sys.executable)
     text = file.read_text() + APPS
     file.write_text(text.replace("[tls]\n", '[tls]\nacme = "a@example.org"\n'))
@@ -48,7 +48,7 @@ def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         _, folder, name = path.split("/", 2)
         if folder == "systemd":
             found[name], unit = directory / name, whole
-            for program in ("/usr/local/bin/kong", "/usr/sbin/nginx", "/usr/bin/certbot"):
+            for program in ("/usr/local/bin/kong", "/usr/sbin/nginx", "/usr/bin/certbot", "/usr/sbin/nft"):
                 unit = unit.replace(f"{program} ", f"{programs / Path(program).name} ")
             found[name].write_text(unit)
     return found

@@ -9,6 +9,7 @@ from functools import cached_property
 from mvsqlite_stack import app_secrets
 from mvsqlite_stack.apply.wheel import Wheel
 from mvsqlite_stack.model import Stack
+from mvsqlite_stack.render import firewall
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.render.users import GATEWAY, SERVICE, of_system
 from mvsqlite_stack.secrets import KEYS, SIGNING, Secrets
@@ -245,6 +246,8 @@ def _directories(stack: Stack, host: str, is_gateway: bool, layout: Layout) -> I
 
 def _packages(stack: Stack, host: str, own: dict[str, str]) -> list[str]:
     found = {*ALWAYS}
+    if f"{host}/{firewall.FILE}" in own:
+        found.add("nftables")
     if stack.hosts[host].python == "/usr/bin/python3":
         found.add("python3-venv")
     if host == stack.gateway_host:

@@ -20,7 +20,7 @@ from mvsqlite_stack.apps import subordinate, visit
 from mvsqlite_stack.apps.place import is_here, store_of
 from mvsqlite_stack.errors import StackError
 from mvsqlite_stack.model import App, Stack
-from mvsqlite_stack.render import containers
+from mvsqlite_stack.render import containers, firewall
 from mvsqlite_stack.render.apps import Filling, cannot_run, unit, units, wants_environment_file
 from mvsqlite_stack.render.apps import routes as routes_of
 from mvsqlite_stack.render.layout import SYSTEM, Layout
@@ -69,7 +69,7 @@ class Doctor:
         if not is_here(self._stack, self._name):
             text = f"it runs on {self._app.on!r}: program, database and health were not looked at"
             return [*found, Finding("place", Grade.NOTE, text, "Run this command there")]
-        found += [*self._applied(), *self._program(), *self._databases()]
+        found += [*self._applied(), *self._loopback(), *self._program(), *self._databases()]
         return [*found, *self._visits()]
 
     # ---- what is declared --------------------------------------------------------
@@ -128,6 +128,19 @@ class Doctor:
                 yield Finding("version", Grade.NOTE, f"{place} says something else", "Apply: mvstack apply")
             else:
                 yield Finding("version", Grade.GOOD, f"{place} is as declared")
+
+    def _loopback(self) -> Iterator[Finding]:
+        """Whether other programs of this host are kept from its port; only root can see that."""
+        rules = Path(self._layout.settings, firewall.FILE)
+        if os.geteuid() != 0 or not rules.is_file():
+            return
+        if f"tcp dport {self._app.port} " not in rules.read_text():
+            yield Finding("loopback", Grade.NOTE, "any program of this host can reach it past the gateway")
+        elif _ends_well([firewall.NFT, "list", "table", "inet", firewall.TABLE]):
+            yield Finding("loopback", Grade.GOOD, "of this host's programs the gateway alone reaches it")
+        else:
+            text = "the rules are not in force: any program of this host can reach it past the gateway"
+            yield Finding("loopback", Grade.BAD, text, f"See why: systemctl restart {firewall.UNIT}")
 
     # ---- the program ---------------------------------------------------------------
 

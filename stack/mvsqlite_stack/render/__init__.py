@@ -1,7 +1,18 @@
 """Every file that a stack takes, host by host, made from its declaration and nothing else."""
 
 from mvsqlite_stack.model import Stack
-from mvsqlite_stack.render import apps, containers, jobs, kong, nginx, signin, status, systemd, users
+from mvsqlite_stack.render import (
+    apps,
+    containers,
+    firewall,
+    jobs,
+    kong,
+    nginx,
+    signin,
+    status,
+    systemd,
+    users,
+)
 from mvsqlite_stack.render.layout import SYSTEM, Layout
 from mvsqlite_stack.secrets import PublicKey
 
@@ -27,6 +38,9 @@ def files(stack: Stack, keys: list[PublicKey], source: str, layout: Layout = SYS
         units: dict[str, str] = {}
         for part in (systemd, apps, jobs):
             units |= part.units(stack, host, layout)
+        if rules := firewall.rules(stack, host):
+            found[f"{host}/{firewall.FILE}"] = rules
+            units[firewall.UNIT] = firewall.service(stack, layout)
         found |= {f"{host}/systemd/{name}": text for name, text in units.items()}
         if names := users.of_system(units.values()):
             found[f"{host}/sysusers/mvstack.conf"] = users.sysusers(names)
