@@ -63,8 +63,9 @@ def service(stack: Stack, layout: Layout) -> str:
     open_ = "programs of this host can reach apps past the gateway"
     command = f"/bin/sh -c '{load} || echo \"<4>no rules are in force: {open_}\" >&2'"
     return (
-        f"[Unit]\nDescription=Loopback of {stack.domain}\nBefore=network.target\n\n[Service]\nType=oneshot\n"
-        f"RemainAfterExit=yes\nExecStart={command}\nExecReload={command}\n"
+        f"[Unit]\nDescription=Loopback of {stack.domain}\nBefore=network.target\n"
+        "# Its start and its end remove all rules.\nAfter=nftables.service\nPartOf=nftables.service\n\n"
+        f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart={command}\nExecReload={command}\n"
         f"ExecStop=-{NFT} delete table inet {TABLE}\n"
         f"{CLOSED}RestrictAddressFamilies=AF_NETLINK\nCapabilityBoundingSet=CAP_NET_ADMIN\n"
         "\n[Install]\nWantedBy=multi-user.target\n"
