@@ -150,7 +150,8 @@ def browser(directory: Path, certificate_hash: str) -> Iterator[Page]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        with connect(_tab(profile, process), max_size=None) as connection:
+        # Pings would take numbers from the random module in a thread, which hypothesis lays to its strategies.
+        with connect(_tab(profile, process), max_size=None, ping_interval=None) as connection:
             yield Page(connection)
     finally:
         process.terminate()
