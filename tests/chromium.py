@@ -150,7 +150,7 @@ def browser(directory: Path, certificate_hash: str) -> Iterator[Page]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        # Pings would take numbers from the random module in a thread, which hypothesis lays to its strategies.
+        # Pings draw from the random module in a thread, which hypothesis lays to its strategies.
         with connect(_tab(profile, process), max_size=None, ping_interval=None) as connection:
             yield Page(connection)
     finally:
