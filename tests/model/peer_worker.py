@@ -32,8 +32,8 @@ def hear() -> Any:
 def connect(told: Told) -> apsw.Connection:
     if "path" in told:
         connection = apsw.Connection(told["path"])
+        connection.set_busy_timeout(int(told["timeout"] * 1000))  # before another recovers the log
         connection.execute("PRAGMA synchronous=FULL")
-        connection.set_busy_timeout(int(told["timeout"] * 1000))
         return connection
     return mvsqlite_py.connect(told["name"], told["store"], timeout=told["timeout"])
 
