@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -146,7 +147,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     certificate(directory)
     files = {f"/etc/trial/{name}": (directory / name).read_text() for name in ("cert.pem", "key.pem")}
     files["/usr/bin/certbot"] = CERTBOT
-    files["/var/lib/dpkg/status"] = Path("/var/lib/dpkg/status").read_text() + INSTALLED
+    others = re.sub(r"Package: certbot\n(?:.+\n)*\n*", "", Path("/var/lib/dpkg/status").read_text())
+    files["/var/lib/dpkg/status"] = f"{others.rstrip()}\n{INSTALLED}"
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     with booted(directory, files) as machine:
         one = Home(directory, machine, ports["https"])
