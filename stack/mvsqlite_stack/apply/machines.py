@@ -101,13 +101,12 @@ def reach(name: str, machine: Machine, file: Path, text: str) -> Reached:
             )
         raise problem(f"{name} cannot be reached: {error}", remedy) from error
     reached = Reached(name, host, sudo=False)
-    done, out, _ = reached.tell("id -u; sudo -n true 2>/dev/null && echo sudo")
+    _, out, _ = reached.tell("id -u; sudo -n true 2>/dev/null && echo sudo")
     if out[:1] == ["0"]:
         return reached
     if "sudo" in out[1:]:
         return Reached(name, host, sudo=True)
     reached.close()
-    del done
     who = machine.ssh_user or ("you" if machine.local else "root")
     remedy = "Let that user use sudo without a password, or log in as root (ssh_user)"
     raise problem(f"{who} cannot become root on {name}", remedy)
